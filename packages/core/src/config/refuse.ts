@@ -1,0 +1,29 @@
+import { capabilityOfField } from '../capabilities.js'
+import type { VMDriver } from '../driver.js'
+import type { VMKitError } from '../errors.js'
+import type { ConfigField, VMConfig } from './types.js'
+
+/** Fields that core itself or every driver honours. */
+const UNIVERSAL: ReadonlySet<ConfigField> = new Set(['name', 'labels', 'ttl', 'driverOptions'])
+
+/** The first field that was set although nothing here would honour it. */
+export function refusedField(
+  config: VMConfig,
+  driver: Pick<VMDriver, 'fields'>,
+  unsupported: (capability: ReturnType<typeof capabilityOfField>, field: ConfigField) => VMKitError | undefined,
+): VMKitError | undefined {
+  for (const field of Object.keys(config) as ConfigField[]) {
+    if (!isSet(config[field]) || UNIVERSAL.has(field) || driver.fields.includes(field)) continue
+    const error = unsupported(capabilityOfField(field), field)
+    if (error) return error
+  }
+  return undefined
+}
+
+/** `tty: false` or `ports: []` asks for nothing, so no driver can fail to honour it. */
+function isSet(value: unknown): boolean {
+  if (value === undefined || value === false) return false
+  if (Array.isArray(value)) return value.length > 0
+  if (typeof value === 'object' && value !== null) return Object.keys(value).length > 0
+  return true
+}

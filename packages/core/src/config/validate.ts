@@ -1,0 +1,104 @@
+import { type ConfigIssue, describeValue, invalidConfigFrom, typeOf, VMKitError, type VMKitErrorDetails } from '../errors.js'
+import type { ZodMiniType } from '../schema.js'
+
+export interface ValidateOptions extends VMKitErrorDetails {
+  /** What the paths in messages start with, such as `config`. */
+  root: string
+  /** Whether the value at this path may be a secret, so that messages tell only its type. */
+  isSecret?: (path: readonly PropertyKey[]) => boolean
+}
+
+/**
+ * The value as the schema returns it.
+ * @throws VMKitError `INVALID_CONFIG` with one issue per bad field
+ */
+export function validate<T>(schema: ZodMiniType<T>, value: unknown, options: ValidateOptions): T {
+  const { root, isSecret = () => false, ...details } = options
+  let result: ReturnType<typeof schema.safeParse>
+  try {
+    result = schema.safeParse(value)
+  } catch (error) {
+    // A getter or proxy of the caller threw while its value was read.
+    throw invalidConfigFrom([{ path: root, expected: 'plain data', received: 'a value that throws when read' }], { cause: error, ...details })
+  }
+  if (result.success) return result.data
+  throw invalidConfigFrom(
+    result.error.issues.flatMap((issue) => toIssues(issue as Issue, value, root, isSecret)),
+    details,
+  )
+}
+
+interface Issue {
+  code: string
+  path: PropertyKey[]
+  message: string
+  expected?: string
+  keys?: string[]
+  values?: unknown[]
+  options?: string[]
+  minimum?: number
+  maximum?: number
+  divisor?: number
+  errors?: Issue[][]
+}
+
+function toIssues(issue: Issue, value: unknown, root: string, isSecret: (path: readonly PropertyKey[]) => boolean): ConfigIssue[] {
+  if (issue.code === 'unrecognized_keys') {
+    return (issue.keys ?? []).map((key) => ({ path: pathText(root, [...issue.path, key]), expected: 'no such field', received: 'one' }))
+  }
+  const at = valueAt(value, issue.path)
+  // A union of texts and objects: the branch that went deepest names the field the user meant.
+  const inner = issue.code === 'invalid_union' && typeof at === 'object' ? deepest(issue.errors) : undefined
+  if (inner) return inner.flatMap((found) => toIssues({ ...found, path: [...issue.path, ...found.path] }, value, root, isSecret))
+  return [{ path: pathText(root, issue.path), expected: expectation(issue), received: isSecret(issue.path) ? typeOf(at) : describeValue(at) }]
+}
+
+function deepest(branches: Issue[][] | undefined): Issue[] | undefined {
+  const nested = branches?.filter((issues) => issues.some((issue) => issue.path.length > 0 || issue.code === 'unrecognized_keys'))
+  return nested?.[0]
+}
+
+// zod/mini ships without a locale: its own message means that the schema gave none.
+function expectation(issue: Issue): string {
+  if (issue.message !== 'Invalid input') return issue.message
+  switch (issue.code) {
+    case 'invalid_type':
+      return article(issue.expected ?? 'another type')
+    case 'invalid_value':
+      return `one of ${(issue.values ?? []).map((value) => JSON.stringify(value)).join(', ')}`
+    case 'invalid_union':
+      return issue.options
+        ? `one of ${issue.options.map((value) => JSON.stringify(value)).join(', ')}`
+        : (issue.errors ?? []).map((branch) => branch.map(expectation).join(' and ')).join(' or ')
+    case 'too_small':
+      return `at least ${issue.minimum}`
+    case 'too_big':
+      return `at most ${issue.maximum}`
+    default:
+      return 'a valid value'
+  }
+}
+
+function article(type: string): string {
+  if (type === 'never' || type === 'undefined') return 'nothing'
+  return `${/^[aeiou]/.test(type) ? 'an' : 'a'} ${type}`
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((inner, key) => (typeof inner === 'object' && inner !== null ? (inner as Record<PropertyKey, unknown>)[key] : undefined), value)
+}
+
+function pathText(root: string, path: readonly PropertyKey[]): string {
+  return [root, ...path.map(String)].filter((part) => part !== '').join('.')
+}
+
+/** Runs a check that throws a VMKitError, inside a schema: its expectation becomes the schema's issue. */
+export function expectationOf(run: () => unknown): string | undefined {
+  try {
+    run()
+    return undefined
+  } catch (error) {
+    if (error instanceof VMKitError) return error.issues?.[0]?.expected ?? error.message
+    throw error
+  }
+}

@@ -1,0 +1,11 @@
+/** What driver authors use beside `@vmkit/core`: the contract, and the pieces that most drivers need. */
+export { CAPABILITIES, CAPABILITY_TABLE, type Capability, type CapabilityManifest } from './capabilities.js'
+export type { MachineConfig } from './config/types.js'
+export { type ValidateOptions, validate } from './config/validate.js'
+export * from './driver.js'
+export { describeValue, invalidConfig, VMKitError, type VMKitErrorDetails } from './errors.js'
+export type * from './machine.js'
+export { checkDriver, type DriverModule, registerDriver } from './registry.js'
+export { type GuardedOperation, legalStates, type Verdict, verdict } from './states.js'
+export { type Channel, type ChannelOptions, channel } from './streams/channel.js'
+export { type Line, type LineSplitter, lineSplitter } from './streams/lines.js'

@@ -1,0 +1,163 @@
+/** Every way in which a vmkit call can fail. Closed: adding a code is a new spec version. */
+export const ERROR_CODES = [
+  'INVALID_CONFIG',
+  'NOT_FOUND',
+  'ALREADY_EXISTS',
+  'INVALID_STATE',
+  'UNSUPPORTED',
+  'BACKEND_UNAVAILABLE',
+  'IMAGE_NOT_FOUND',
+  'RESOURCE_EXHAUSTED',
+  'PERMISSION_DENIED',
+  'TIMEOUT',
+  'ABORTED',
+  'CONFLICT',
+  'GUEST_ERROR',
+  'BACKEND_ERROR',
+] as const
+
+export type ErrorCode = (typeof ERROR_CODES)[number]
+
+/** One bad field of an input. `received` is rendered text, or only a type name where the value may be a secret. */
+export interface ConfigIssue {
+  path: string
+  expected: string
+  received: string
+}
+
+/** What an operator needs beside the message: the machine's last words. */
+export interface ErrorEvidence {
+  /** The last log lines, oldest first. */
+  logTail?: string[]
+  /** How the machine ended, when it did. */
+  exit?: { code: number | null; signal: string | null; oom: boolean | null }
+  /** Endpoints or files that were tried, each with what it answered. */
+  tried?: { target: string; result: string }[]
+}
+
+export interface VMKitErrorDetails {
+  driver?: string
+  operation?: string
+  vmId?: string
+  /** The same call may succeed later without a change by the caller. */
+  retryable?: boolean
+  /** What the caller can do about it, in one sentence. */
+  hint?: string
+  /** The capability that is missing (`UNSUPPORTED`). */
+  capability?: string
+  /** The config field at fault (`INVALID_CONFIG`, `UNSUPPORTED`, `CONFLICT`). */
+  field?: string
+  issues?: ConfigIssue[]
+  evidence?: ErrorEvidence
+  cause?: unknown
+}
+
+// Two installed copies of core make two classes. The brand lets `instanceof` see through that.
+const BRAND = Symbol.for('@vmkit/VMKitError')
+
+/** The one error class of vmkit. Switch on `code`; `message` is for people. */
+export class VMKitError extends Error {
+  static {
+    Object.defineProperty(VMKitError.prototype, BRAND, { value: true })
+    Object.defineProperty(VMKitError.prototype, 'name', { value: 'VMKitError' })
+  }
+
+  readonly code: ErrorCode
+  readonly driver?: string
+  readonly operation?: string
+  readonly vmId?: string
+  readonly retryable: boolean
+  readonly hint?: string
+  readonly capability?: string
+  readonly field?: string
+  readonly issues?: readonly ConfigIssue[]
+  readonly evidence?: ErrorEvidence
+
+  constructor(code: ErrorCode, message: string, details: VMKitErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.code = code
+    this.retryable = details.retryable ?? (code === 'BACKEND_UNAVAILABLE' || code === 'CONFLICT')
+    for (const key of DETAIL_KEYS) {
+      // Absent details stay absent, so that a printed error shows only what is known.
+      if (details[key] !== undefined) Object.defineProperty(this, key, { value: details[key], enumerable: true })
+    }
+  }
+
+  /** True for a VMKitError of any installed copy of core. Subclasses keep the ordinary meaning of `instanceof`. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    // biome-ignore lint/complexity/noThisInStatic: a subclass must test itself, not VMKitError
+    if (this !== VMKitError) return Function.prototype[Symbol.hasInstance].call(this, value)
+    return typeof value === 'object' && value !== null && BRAND in value
+  }
+
+  /** Any thrown value as a VMKitError: an error of ours gains the context it lacks, any other becomes its cause. */
+  static from(value: unknown, context: VMKitErrorDetails & { code?: ErrorCode } = {}): VMKitError {
+    if (value instanceof VMKitError) return value.with(context)
+    const { code = 'BACKEND_ERROR', ...details } = context
+    const message = value instanceof Error ? value.message : String(value)
+    return new VMKitError(code, message, { cause: value, ...details })
+  }
+
+  /** This error with the details it does not have yet; itself when there is nothing to add. */
+  with(details: VMKitErrorDetails): VMKitError {
+    const missing = DETAIL_KEYS.some((key) => details[key] !== undefined && this[key] === undefined)
+    if (!missing) return this
+    const merged: VMKitErrorDetails = { cause: this.cause, retryable: this.retryable }
+    for (const key of DETAIL_KEYS) Object.assign(merged, { [key]: this[key] ?? details[key] })
+    const copy = new VMKitError(this.code, this.message, merged)
+    if (this.stack !== undefined) copy.stack = this.stack
+    return copy
+  }
+
+  /** A plain object for logs and for crossing process borders; `cause` is reduced to its message. */
+  toJSON(): Record<string, unknown> {
+    const json: Record<string, unknown> = { name: this.name, code: this.code, message: this.message, retryable: this.retryable }
+    for (const key of DETAIL_KEYS) if (this[key] !== undefined) json[key] = this[key]
+    if (this.cause !== undefined) json.cause = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    return json
+  }
+}
+
+const DETAIL_KEYS = ['driver', 'operation', 'vmId', 'hint', 'capability', 'field', 'issues', 'evidence'] as const
+
+/** `INVALID_CONFIG` for one field: names it, what was expected and what came. */
+export function invalidConfig(path: string, expected: string, received: unknown, details: VMKitErrorDetails = {}): VMKitError {
+  return invalidConfigFrom([{ path, expected, received: describeValue(received) }], details)
+}
+
+/** `INVALID_CONFIG` for several fields at once. */
+export function invalidConfigFrom(issues: ConfigIssue[], details: VMKitErrorDetails = {}): VMKitError {
+  const text = issues.map((issue) => `\`${issue.path}\`: expected ${issue.expected}, got ${issue.received}`)
+  return new VMKitError('INVALID_CONFIG', text.join('; '), { field: issues[0]?.path, issues, ...details })
+}
+
+const LONGEST_VALUE = 80
+
+/** A value as an error message shows it: short, quoted, with its type. Never call it on a secret. */
+export function describeValue(value: unknown): string {
+  if (value === undefined) return 'nothing'
+  if (value === null) return 'null'
+  if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`
+  return `${clip(render(value))} (${typeOf(value)})`
+}
+
+/** Only the kind of a value, for fields that may hold secrets. */
+export function typeOf(value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'array'
+  return typeof value
+}
+
+function render(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value !== 'object') return String(value)
+  try {
+    return JSON.stringify(value) ?? 'object'
+  } catch {
+    return 'object'
+  }
+}
+
+function clip(text: string): string {
+  return text.length <= LONGEST_VALUE ? text : `${text.slice(0, LONGEST_VALUE)}…`
+}

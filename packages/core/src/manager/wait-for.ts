@@ -1,0 +1,139 @@
+import { connect } from 'node:net'
+import { invalidConfig, VMKitError } from '../errors.js'
+import type { LogEntry, VMExit, VMStatus } from '../machine.js'
+import { abortError } from './operation.js'
+import type { Endpoint, ExecOptions, WaitForOptions } from './vm-types.js'
+
+/** What waiting needs of a machine; the VM handle is one. */
+export interface Waitable {
+  readonly id: string
+  readonly driver: string
+  status(options: { signal: AbortSignal }): Promise<VMStatus>
+  endpoint(port: number, options: { signal: AbortSignal }): Promise<Endpoint>
+  exec(command: readonly string[], options: ExecOptions): Promise<{ exitCode: number | null }>
+  logs(options: { follow: boolean; signal: AbortSignal }): AsyncIterable<LogEntry>
+  logTail(): Promise<string[]>
+}
+
+const DEFAULT_TIMEOUT_MS = 60_000
+const DEFAULT_INTERVAL_MS = 100
+const CONNECT_TIMEOUT_MS = 2_000
+// Port forwarders (docker-proxy, slirp) accept before the guest does, and hang up when it refuses them.
+const KEEPS_CONNECTION_MS = 50
+
+/** Resolves when the condition holds. Fails at once when the machine ends first, with its last words. */
+export async function waitFor(vm: Waitable, condition: WaitForOptions): Promise<void> {
+  const timeoutMs = condition.timeoutMs ?? DEFAULT_TIMEOUT_MS
+  const info = { driver: vm.driver, operation: 'waitFor', vmId: vm.id }
+  const controller = new AbortController()
+  const onCallerAbort = (): void => controller.abort(abortError(info, condition.signal?.reason))
+  if (condition.signal?.aborted) onCallerAbort()
+  condition.signal?.addEventListener('abort', onCallerAbort, { once: true })
+  let timedOut = false
+  const timer = setTimeout(() => {
+    timedOut = true
+    controller.abort()
+  }, timeoutMs)
+  try {
+    if ('log' in condition) await waitForLog(vm, condition.log, controller.signal)
+    else await poll(vm, check(vm, condition), condition.intervalMs ?? DEFAULT_INTERVAL_MS, controller.signal)
+  } catch (error) {
+    if (!timedOut) throw VMKitError.from(error, info)
+    const what = describe(condition)
+    throw new VMKitError('TIMEOUT', `${what} did not happen within ${timeoutMs} ms`, { ...info, cause: error, evidence: { logTail: await vm.logTail() } })
+  } finally {
+    clearTimeout(timer)
+    condition.signal?.removeEventListener('abort', onCallerAbort)
+    controller.abort()
+  }
+}
+
+type Check = (signal: AbortSignal) => Promise<boolean>
+
+function check(vm: Waitable, condition: WaitForOptions): Check {
+  if ('port' in condition) return async (signal) => accepts(await vm.endpoint(condition.port, { signal }), signal)
+  if ('exec' in condition) return async (signal) => (await vm.exec(condition.exec, { signal })).exitCode === 0
+  if ('until' in condition) return async (signal) => condition.until(signal)
+  if ('healthy' in condition) return async (signal) => (await vm.status({ signal })).health === 'healthy'
+  throw invalidConfig('condition', 'one of `port`, `log`, `healthy`, `exec`, `until`', Object.keys(condition).join(', '))
+}
+
+async function poll(vm: Waitable, isMet: Check, intervalMs: number, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    if (await abortable(isMet(signal), signal)) return
+    const status = await vm.status({ signal })
+    if (isOver(status)) throw await endedError(vm, status)
+    await pause(intervalMs, signal)
+  }
+}
+
+async function waitForLog(vm: Waitable, pattern: string | RegExp, signal: AbortSignal): Promise<void> {
+  // A sticky or global pattern would remember where the last line matched.
+  const matcher = typeof pattern === 'string' ? undefined : new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, ''))
+  const matches = (text: string): boolean => (matcher ? matcher.test(text) : text.includes(pattern as string))
+  for await (const entry of vm.logs({ follow: true, signal })) if (matches(entry.text)) return
+  throw await endedError(vm, await vm.status({ signal }))
+}
+
+function isOver(status: VMStatus): boolean {
+  return status.state === 'stopped' || status.state === 'failed'
+}
+
+async function endedError(vm: Waitable, status: VMStatus): Promise<VMKitError> {
+  const logTail = await vm.logTail()
+  const why = status.exit ? `: ${describeExit(status.exit)}` : status.reason ? `: ${status.reason}` : ''
+  const last = logTail.at(-1)
+  return new VMKitError('GUEST_ERROR', `The machine ended before it was ready${why}${last === undefined ? '' : `; its last line was ${JSON.stringify(last)}`}`, {
+    evidence: { logTail, ...(status.exit ? { exit: status.exit } : {}) },
+  })
+}
+
+function describeExit(exit: VMExit): string {
+  if (exit.oom) return 'out of memory'
+  if (exit.signal !== null) return `killed by ${exit.signal}`
+  return exit.code === null ? exit.reason : `exit code ${exit.code}`
+}
+
+function describe(condition: WaitForOptions): string {
+  if ('port' in condition) return `A connection to port ${condition.port}`
+  if ('log' in condition) return `A log line with ${condition.log instanceof RegExp ? condition.log : JSON.stringify(condition.log)}`
+  if ('exec' in condition) return `Success of ${JSON.stringify(condition.exec)}`
+  return 'healthy' in condition ? 'A passing health check' : 'The condition'
+}
+
+/** Whether something accepts a connection there and does not hang up at once. */
+function accepts({ host, port }: Endpoint, signal: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port })
+    let timer = setTimeout(() => settle(false), CONNECT_TIMEOUT_MS)
+    const onAbort = (): void => settle(false)
+    const settle = (result: boolean): void => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', onAbort)
+      socket.destroy()
+      resolve(result)
+    }
+    signal.addEventListener('abort', onAbort, { once: true })
+    socket.once('error', () => settle(false))
+    socket.once('connect', () => {
+      clearTimeout(timer)
+      timer = setTimeout(() => settle(true), KEEPS_CONNECTION_MS)
+      socket.once('data', () => settle(true))
+      socket.once('close', () => settle(false))
+      socket.resume()
+    })
+  })
+}
+
+function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return abortable(new Promise((resolve) => setTimeout(resolve, ms)), signal)
+}

@@ -1,0 +1,120 @@
+import { API_VERSIONS, type VMDriver } from './driver.js'
+import { CAPABILITIES, CAPABILITY_TABLE, type Capability, type CapabilityManifest, isCapability } from './capabilities.js'
+import { describeValue, invalidConfig, VMKitError } from './errors.js'
+
+/** What a driver package registers when it is imported. Making a driver touches no host: that is the probe's job. */
+export interface DriverModule<O = never, C extends CapabilityManifest = CapabilityManifest> {
+  /** What apps call it, such as `docker`. */
+  readonly name: string
+  readonly apiVersion: 1
+  /** The npm package, for messages and to tell a second copy from a rival. */
+  readonly package: string
+  readonly capabilities: C
+  create(options: O): VMDriver<C>
+}
+
+// Shared by all installed copies of core; the number changes with the shape of what is stored here.
+const REGISTRY = Symbol.for('@vmkit/registry@1')
+
+function modules(): Map<string, DriverModule> {
+  const shared = globalThis as { [REGISTRY]?: Map<string, DriverModule> }
+  shared[REGISTRY] ??= new Map()
+  return shared[REGISTRY]
+}
+
+/**
+ * Makes a driver known by its name. Importing a driver package does this. The same package twice is harmless.
+ * @throws VMKitError `ALREADY_EXISTS` when another package holds the name; `INVALID_CONFIG` for a malformed module
+ */
+export function registerDriver<O, C extends CapabilityManifest>(module: DriverModule<O, C>): void {
+  if (typeof module.name !== 'string' || !/^[a-z][a-z0-9-]*$/.test(module.name)) {
+    throw invalidConfig('driver.name', 'a lower-case name', module.name)
+  }
+  checkVersion(module.apiVersion, module.name)
+  checkManifest(module.capabilities, module.name)
+  const present = modules().get(module.name)
+  if (present && present.package !== module.package) {
+    throw new VMKitError('ALREADY_EXISTS', `The driver name \`${module.name}\` is taken by ${present.package}; ${module.package} cannot register it too`, {
+      driver: module.name,
+      hint: `Import one of the two, or wire the other one explicitly: createManager({ drivers: { other: create() } })`,
+    })
+  }
+  if (!present) modules().set(module.name, module as unknown as DriverModule)
+}
+
+/** The registered drivers, by name. */
+export function registeredDrivers(): readonly DriverModule[] {
+  return [...modules().values()]
+}
+
+/** @throws VMKitError `NOT_FOUND` that says which import is missing */
+export function findDriver(name: string): DriverModule {
+  const module = modules().get(name)
+  if (module) return module
+  const known = [...modules().keys()]
+  throw new VMKitError('NOT_FOUND', `No driver \`${name}\` is registered; ${known.length > 0 ? `there are: ${known.join(', ')}` : 'there is none'}`, {
+    driver: name,
+    hint: `add: import '${OWN_DRIVERS.has(name) ? `@vmkit/${name}` : 'the package of this driver'}' (a type-only import does not register it)`,
+  })
+}
+
+const OWN_DRIVERS: ReadonlySet<string> = new Set(['kvm', 'docker', 'containerd', 'kata', 'process', 'mock'])
+
+/** Registered drivers that claim a capability; they are who could do it. */
+export function driversWith(capability: Capability): string[] {
+  return registeredDrivers()
+    .filter((module) => module.capabilities[capability] !== undefined)
+    .map((module) => module.name)
+}
+
+/**
+ * Whether an instance keeps its own promises: version, manifest, and a method for each claim and no other.
+ * @throws VMKitError `INVALID_CONFIG` naming what does not fit
+ */
+export function checkDriver(driver: VMDriver): void {
+  if (typeof driver !== 'object' || driver === null) throw invalidConfig('driver', 'a VMDriver', driver)
+  checkVersion(driver.apiVersion, driver.name)
+  checkManifest(driver.capabilities, driver.name)
+  for (const method of REQUIRED_METHODS) {
+    if (typeof driver[method] !== 'function') throw invalidConfig(`driver.${method}`, `a method of the driver ${driver.name}`, driver[method])
+  }
+  const claimed = new Set<string>(CAPABILITIES.filter((capability) => driver.capabilities[capability]).flatMap((capability) => CAPABILITY_TABLE[capability].methods))
+  for (const capability of CAPABILITIES) {
+    for (const method of CAPABILITY_TABLE[capability].methods) {
+      const exists = method.split('|').some((name) => typeof methodAt(driver, name) === 'function')
+      if (claimed.has(method) && !exists) {
+        throw invalidConfig(`driver.${method}`, `a method, because the driver ${driver.name} claims \`${capability}\``, undefined)
+      }
+      if (exists && !claimed.has(method) && !method.includes('|') && !claimedElsewhere(claimed, method)) {
+        throw invalidConfig(`driver.capabilities`, `\`${capability}\`, because the driver ${driver.name} has ${method}`, undefined)
+      }
+    }
+  }
+}
+
+const REQUIRED_METHODS = ['probe', 'create', 'start', 'stop', 'kill', 'delete', 'getStatus', 'getInfo', 'getMetrics', 'list', 'wait', 'close'] as const
+
+function claimedElsewhere(claimed: ReadonlySet<string>, method: string): boolean {
+  return [...claimed].some((entry) => entry.split('|').includes(method))
+}
+
+function methodAt(driver: VMDriver, dotted: string): unknown {
+  return dotted.split('.').reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], driver)
+}
+
+function checkVersion(version: unknown, name: string): void {
+  if (!API_VERSIONS.includes(version as number)) {
+    throw new VMKitError('UNSUPPORTED', `The driver ${name} speaks contract version ${describeValue(version)}; this core accepts ${API_VERSIONS.join(' and ')}`, {
+      driver: name,
+      hint: 'Install versions of the driver and of @vmkit/core that belong together',
+    })
+  }
+}
+
+function checkManifest(manifest: unknown, name: string): void {
+  if (typeof manifest !== 'object' || manifest === null) throw invalidConfig('driver.capabilities', `a manifest of the driver ${name}`, manifest)
+  for (const [flag, claim] of Object.entries(manifest)) {
+    if (!isCapability(flag)) throw invalidConfig(`driver.capabilities.${flag}`, 'a capability that core knows', flag)
+    if (claim !== true && claim !== 'probe') throw invalidConfig(`driver.capabilities.${flag}`, "true or 'probe'", claim)
+  }
+}
