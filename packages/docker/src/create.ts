@@ -1,0 +1,92 @@
+import { randomUUID } from 'node:crypto'
+import { VMKitError } from '@vmkit/core'
+import { type CallContext, invalidConfig, type MachineConfig } from '@vmkit/core/driver'
+import { containerSpec } from './container-config.js'
+import type { Engine } from './engine.js'
+import { hasCode } from './errors.js'
+import { writeFile } from './files.js'
+import { loadArchiveFile, pullImage, type RegistryAccess } from './images.js'
+import { machineLabels } from './labels.js'
+import { machineOptions } from './machine-options.js'
+import { unaborted } from './machines.js'
+
+/** A new container's name, image and labels where they differ from what the config says. */
+export interface CreateVariant {
+  containerName?: string
+  image?: string
+  uid?: string
+  extraLabels?: Record<string, string>
+  /** The files are in the image already. */
+  skipFiles?: boolean
+}
+
+/** Makes the container, all or nothing, and returns its id. */
+export async function createContainer(engine: Engine, registries: RegistryAccess, config: MachineConfig, ctx: CallContext, variant: CreateVariant = {}): Promise<string> {
+  const image = variant.image ?? (await sourceImage(engine, config, ctx))
+  const { body, laterNetworks } = containerSpec(config, image, machineLabels(config, variant.uid ?? randomUUID(), variant.extraLabels), engine)
+  const { platform } = machineOptions(config)
+  const name = variant.containerName ?? config.name
+  const mayPull = variant.image === undefined && config.pull !== 'never' && image === config.image
+  const pull = () => pullImage(engine, registries, { reference: image, platform }, ctx)
+  if (mayPull && config.pull === 'always') await pull()
+  const newVolumes = await missingVolumes(engine, config, ctx)
+  let id: string | undefined
+  const undo = async (): Promise<void> => {
+    if (id !== undefined) await engine.json({ method: 'DELETE', path: `/containers/${id}`, query: { force: true, v: true } })
+    for (const volume of newVolumes) await engine.json({ method: 'DELETE', path: `/volumes/${volume}` })
+  }
+  try {
+    // The engine goes on with a request whose client has left, so it is not aborted: what it makes is removed instead.
+    const post = () => createCall(engine, { name, body, platform }, config.image ?? image)
+    try {
+      id = await post()
+    } catch (error) {
+      if (!hasCode(error, 'IMAGE_NOT_FOUND') || !mayPull || config.pull === 'always') throw error
+      await pull()
+      id = await post()
+    }
+    ctx.signal.throwIfAborted()
+    for (const { name: network, settings } of laterNetworks) {
+      await engine.json({ method: 'POST', path: `/networks/${encodeURIComponent(network)}/connect`, body: { Container: id, EndpointConfig: settings }, signal: ctx.signal })
+    }
+    if (!variant.skipFiles) {
+      const found = { engine, id, path: `/containers/${id}`, facts: { tty: config.tty, workdir: config.workdir ?? '/', stopSignal: config.stop.signal } }
+      for (const file of config.files) await writeFile(found, file.path, Buffer.from(file.content), file.mode, ctx)
+    }
+    return id
+  } catch (error) {
+    await undo().catch(() => {})
+    throw hasCode(error, 'NOT_FOUND') ? namingNetwork(error as VMKitError) : error
+  }
+}
+
+async function createCall(engine: Engine, { name, body, platform }: { name: string; body: unknown; platform: string | undefined }, image: string): Promise<string> {
+  const { signal } = unaborted()
+  const answer = await engine.json<{ Id: string }>({
+    method: 'POST',
+    path: '/containers/create',
+    query: { name, platform },
+    body,
+    signal,
+    context: { operation: 'create', hint: `The image is ${image}` },
+  })
+  return answer.Id
+}
+
+/** `create` knows no other thing that may be missing: it is what the engine's words name, such as a network. */
+function namingNetwork(error: VMKitError): VMKitError {
+  return new VMKitError('NOT_FOUND', error.message, { driver: 'docker', operation: 'create', field: /network/i.test(error.message) ? 'config.networks' : undefined, cause: error })
+}
+
+async function sourceImage(engine: Engine, config: MachineConfig, ctx: CallContext): Promise<string> {
+  if (config.image === undefined) throw invalidConfig('config.image', 'an image reference, which every Docker container needs', undefined, { driver: 'docker', operation: 'create' })
+  return /^\.{0,2}\//.test(config.image) ? loadArchiveFile(engine, config.image, ctx) : config.image
+}
+
+/** The engine makes missing volumes by itself and keeps them when the create then fails. */
+async function missingVolumes(engine: Engine, { volumes }: MachineConfig, { signal }: CallContext): Promise<string[]> {
+  if (volumes.length === 0) return []
+  const { Volumes } = await engine.json<{ Volumes: { Name: string }[] | null }>({ method: 'GET', path: '/volumes', signal })
+  const present = new Set(Volumes?.map(({ Name }) => Name))
+  return [...new Set(volumes.map(({ name }) => name))].filter((name) => !present.has(name))
+}

@@ -1,0 +1,106 @@
+import { randomUUID } from 'node:crypto'
+import { VMKitError } from '@vmkit/core'
+import type { CallContext, ExecExit, ExecRequest, ExecSession, TerminalSize } from '@vmkit/core/driver'
+import { hasCode } from './errors.js'
+import { EXEC_MARK, killMarked } from './exec-kill.js'
+import { type Found, type Machines, unaborted } from './machines.js'
+import { rawSession } from './session.js'
+import type { ExecInspect } from './wire.js'
+
+const CONSOLE_SIZE_API = '1.42'
+/** The engine closes the streams a moment before it knows the exit code; it has no event that is not also a race. */
+const EXIT_POLL_MS = [1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1000, 1000, 1000]
+
+/** Runs a command, with its streams. Its environment carries a mark by which it is found, with its children, to be killed. */
+export async function execStream(machines: Machines, id: string, request: ExecRequest, ctx: CallContext): Promise<ExecSession> {
+  const found = await machines.find(id, ctx)
+  const { engine, path } = found
+  const { command, env = {}, workdir, user, stdin = false, tty } = request
+  const mark = randomUUID()
+  const context = { vmId: id, operation: 'exec' }
+  const { Id } = await engine.json<{ Id: string }>({
+    method: 'POST',
+    path: `${path}/exec`,
+    signal: ctx.signal,
+    context,
+    body: {
+      AttachStdin: stdin,
+      AttachStdout: true,
+      AttachStderr: true,
+      Tty: tty !== undefined,
+      Cmd: command,
+      Env: [`${EXEC_MARK}=${mark}`, ...Object.entries(env).map(([key, value]) => `${key}=${value}`)],
+      ...(workdir === undefined ? {} : { WorkingDir: workdir }),
+      ...(user === undefined ? {} : { User: user }),
+    },
+  }).catch((error: unknown) => {
+    throw hasCode(error, 'CONFLICT') ? new VMKitError('INVALID_STATE', (error as VMKitError).message, { ...context, cause: error }) : error
+  })
+  const socket = await engine.hijack({
+    method: 'POST',
+    path: `/exec/${Id}/start`,
+    body: { Detach: false, Tty: tty !== undefined, ...(tty && engine.atLeast(CONSOLE_SIZE_API) ? { ConsoleSize: [tty.rows, tty.columns] } : {}) },
+    signal: ctx.signal,
+    context,
+  })
+
+  let exit: ExecExit | undefined
+  const session = rawSession(socket, tty !== undefined, async () => {
+    exit = await exitOf(found, Id)
+  })
+  const isOver = async (): Promise<boolean> => exit !== undefined || !(await inspectExec(found, Id)).Running
+
+  if (tty && !engine.atLeast(CONSOLE_SIZE_API)) await firstSize(found, Id, tty)
+  return {
+    output: session.output,
+    stdin: session.stdin,
+    resize: (size) => resize(found, Id, size),
+    async kill(signal = 'SIGKILL') {
+      if (exit === undefined) await killMarked(found, mark, signal, isOver)
+    },
+    async wait() {
+      session.drop()
+      await session.closed
+      return exit as ExecExit
+    },
+    async [Symbol.asyncDispose]() {
+      try {
+        if (exit === undefined) await killMarked(found, mark, 'SIGKILL', isOver)
+      } finally {
+        session.destroy()
+      }
+    },
+  }
+}
+
+function inspectExec({ engine, id }: Found, execId: string): Promise<ExecInspect> {
+  return engine.json<ExecInspect>({ method: 'GET', path: `/exec/${execId}/json`, signal: unaborted().signal, context: { vmId: id, operation: 'exec' } })
+}
+
+async function exitOf(found: Found, execId: string): Promise<ExecExit> {
+  for (const delay of EXIT_POLL_MS) {
+    const { Running, ExitCode } = await inspectExec(found, execId)
+    // The engine tells a code only: a death by signal looks like an exit with 128 + its number.
+    if (!Running && ExitCode !== null) return { exitCode: ExitCode, signal: null }
+    await new Promise((resolve) => setTimeout(resolve, delay))
+  }
+  throw new VMKitError('BACKEND_ERROR', 'The engine closed the streams of a command and never told how it ended', { driver: 'docker', vmId: found.id, operation: 'exec' })
+}
+
+async function resize({ engine, id }: Found, execId: string, { columns, rows }: TerminalSize): Promise<void> {
+  await engine.json({ method: 'POST', path: `/exec/${execId}/resize`, query: { h: rows, w: columns }, context: { vmId: id, operation: 'exec' } })
+}
+
+/** Before API 1.42 the size can only be set once the command runs; one that is over needs none. */
+async function firstSize(found: Found, execId: string, size: TerminalSize): Promise<void> {
+  for (const delay of EXIT_POLL_MS) {
+    try {
+      return await resize(found, execId, size)
+    } catch (error) {
+      if (hasCode(error, 'BACKEND_UNAVAILABLE')) throw error
+      const { Running, ExitCode } = await inspectExec(found, execId)
+      if (!Running && ExitCode !== null) return
+      await new Promise((resolve) => setTimeout(resolve, delay))
+    }
+  }
+}

@@ -1,0 +1,56 @@
+import type { MachineConfig } from '@vmkit/core/driver'
+
+/*
+ * Labels are the only memory: a container tells by them that it is vmkit's and what it was asked to be. The engine copies
+ * the labels of a container into an image committed from it, and those of an image into its containers; so the mark is
+ * overwritten in images, and `docker run` of a snapshot makes no machine.
+ */
+export const LABEL = {
+  /** `docker` on a machine; something else on what belongs to one. */
+  mark: 'vmkit.machine',
+  config: 'vmkit.config',
+  /** Stays the same when a restore makes a new container. */
+  uid: 'vmkit.uid',
+  /** On a container that takes another's place: the id it replaces. Until that one is gone, it is no machine. */
+  replaces: 'vmkit.replaces',
+  /** Followed by an earlier id of the machine. */
+  previous: 'vmkit.previous.',
+  restoredFrom: 'vmkit.restored',
+  snapshotTag: 'vmkit.snapshot.tag',
+  snapshotAt: 'vmkit.snapshot.at',
+} as const
+
+export const MACHINE = 'docker'
+const INTERNAL = new Set<string>([LABEL.mark, LABEL.config, LABEL.uid, LABEL.replaces, LABEL.restoredFrom])
+
+type Labels = Readonly<Record<string, string>>
+
+export function isMachine(labels: Labels | null | undefined): boolean {
+  return labels?.[LABEL.mark] === MACHINE
+}
+
+/** The labels of a new container. The contents of `files` are in the container by then, so they are not kept a second time. */
+export function machineLabels(config: MachineConfig, uid: string, extra: Labels = {}): Record<string, string> {
+  const { labels, ...rest } = config
+  return { ...labels, ...extra, [LABEL.mark]: MACHINE, [LABEL.uid]: uid, [LABEL.config]: JSON.stringify({ ...rest, files: [] }) }
+}
+
+/** What the maker of the machine and core put on it. */
+export function publicLabels(labels: Labels | null | undefined): Record<string, string> {
+  return Object.fromEntries(Object.entries(labels ?? {}).filter(([key]) => !INTERNAL.has(key) && !key.startsWith(LABEL.previous) && !key.startsWith('vmkit.snapshot.')))
+}
+
+/** The config a machine was made with; `undefined` when its label was tampered with. */
+export function configOf(labels: Labels | null | undefined): MachineConfig | undefined {
+  try {
+    const parsed = JSON.parse(labels?.[LABEL.config] ?? '') as MachineConfig
+    return { ...parsed, labels: publicLabels(labels) }
+  } catch {
+    return undefined
+  }
+}
+
+/** The name that the machine has, also while its container still waits for it. */
+export function nameOf(labels: Labels | null | undefined, containerName: string): string {
+  return configOf(labels)?.name ?? containerName.replace(/^\//, '')
+}

@@ -1,0 +1,136 @@
+import { VMKitError } from '@vmkit/core'
+import type { CallContext, StopOptions, VMExit } from '@vmkit/core/driver'
+import { hasCode } from './errors.js'
+import { exitFrom, exitOf } from './inspect.js'
+import { type Found, type Machines, notFound } from './machines.js'
+import { cleanUpImages } from './snapshot-images.js'
+import { timeOf } from './wire.js'
+
+const NOT_MODIFIED = 304
+const CONFLICT = 409
+
+/** A start that is aborted, or fails, leaves nothing running. */
+export async function start(machines: Machines, id: string, ctx: CallContext): Promise<void> {
+  const { engine, path } = await machines.find(id, ctx)
+  try {
+    await engine.json({ method: 'POST', path: `${path}/start`, signal: ctx.signal, accept: [NOT_MODIFIED], context: { vmId: id } })
+  } catch (error) {
+    if (hasCode(error, 'NOT_FOUND') && !/no such container/i.test((error as VMKitError).message)) throw VMKitError.from(new VMKitError('INVALID_CONFIG', (error as VMKitError).message, { vmId: id, cause: error }))
+    // The engine goes on with a start whose client has left; a kill waits for it there.
+    if (ctx.signal.aborted) await engine.json({ method: 'POST', path: `${path}/kill`, accept: [CONFLICT] }).catch(() => {})
+    throw error
+  }
+}
+
+/**
+ * The engine's own stop ends a restart policy as well, but counts in seconds: a SIGKILL at the exact time helps it, and a
+ * signal of the caller's choice goes ahead of it where the API cannot take one (before 1.42).
+ */
+export async function stop(machines: Machines, id: string, { graceMs, signal }: StopOptions, ctx: CallContext): Promise<void> {
+  const found = await machines.find(id, ctx)
+  const { engine, path, facts } = found
+  const grace = graceMs ?? (await configuredGrace(machines, id, ctx))
+  const isOwnSignal = signal === undefined || signal === facts.stopSignal
+  const seconds = Math.ceil(grace / 1000)
+  if (!isOwnSignal && !engine.atLeast('1.42')) {
+    await engine.json({ method: 'POST', path: `${path}/kill`, query: { signal }, accept: [CONFLICT], signal: ctx.signal, context: { vmId: id } })
+    await stopped(found, grace, ctx)
+    await engine.json({ method: 'POST', path: `${path}/stop`, query: { t: 0 }, accept: [NOT_MODIFIED], signal: ctx.signal, context: { vmId: id } })
+    return
+  }
+  const isExact = grace % 1000 === 0
+  const timer = isExact ? undefined : setTimeout(() => void engine.json({ method: 'POST', path: `${path}/kill`, accept: [CONFLICT] }).catch(() => {}), grace)
+  try {
+    await engine.json({
+      method: 'POST',
+      path: `${path}/stop`,
+      query: { t: seconds, ...(isOwnSignal ? {} : { signal }) },
+      accept: [NOT_MODIFIED],
+      signal: ctx.signal,
+      context: { vmId: id },
+    })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function configuredGrace(machines: Machines, id: string, ctx: CallContext): Promise<number> {
+  const container = await machines.inspect(id, ctx)
+  const seconds = (container.Config as { StopTimeout?: number }).StopTimeout
+  return (seconds ?? 10) * 1000
+}
+
+/** Resolves when it no longer runs, at the latest after `graceMs`. */
+async function stopped({ engine, path }: Found, graceMs: number, ctx: CallContext): Promise<void> {
+  const limit = AbortSignal.timeout(graceMs)
+  try {
+    await engine.json({ method: 'POST', path: `${path}/wait`, query: { condition: 'not-running' }, signal: AbortSignal.any([ctx.signal, limit]) })
+  } catch (error) {
+    if (!limit.aborted || ctx.signal.aborted) throw error
+  }
+}
+
+export async function kill(machines: Machines, id: string, signal: string, ctx: CallContext): Promise<void> {
+  const { engine, path } = await machines.find(id, ctx)
+  await engine.json({ method: 'POST', path: `${path}/kill`, query: { signal }, signal: ctx.signal, context: { vmId: id } }).catch((error: unknown) => {
+    // "container … is not running" comes as 409, on Podman with other words
+    throw hasCode(error, 'CONFLICT') ? new VMKitError('INVALID_STATE', (error as VMKitError).message, { vmId: id, cause: error }) : error
+  })
+}
+
+export async function remove(machines: Machines, id: string, force: boolean, ctx: CallContext): Promise<void> {
+  const container = await machines.inspect(id, ctx)
+  const { engine, path } = await machines.find(id, ctx)
+  try {
+    await engine.json({ method: 'DELETE', path, query: { force, v: true }, signal: ctx.signal, context: { vmId: id } })
+  } catch (error) {
+    if (!/already in progress/i.test((error as Error).message)) throw error
+    // Another caller removes it: done when it is gone.
+    await engine.json({ method: 'POST', path: `${path}/wait`, query: { condition: 'removed' }, signal: ctx.signal }).catch((late: unknown) => {
+      if (!hasCode(late, 'NOT_FOUND')) throw late
+    })
+  }
+  machines.forget(id)
+  await cleanUpImages(engine, container, ctx)
+}
+
+/**
+ * The engine's wait is armed before the state is read, so that an exit in between is not missed. A container that is
+ * removed before it ever ran would keep the wait open, so removal is waited for as well.
+ */
+export async function wait(machines: Machines, id: string, ctx: CallContext): Promise<VMExit> {
+  const { engine, path } = await machines.find(id, ctx)
+  const controller = new AbortController()
+  const signal = AbortSignal.any([ctx.signal, controller.signal])
+  const arm = (condition: string) => engine.stream({ method: 'POST', path: `${path}/wait`, query: { condition }, signal, context: { vmId: id } })
+  const armed = arm('next-exit')
+  armed.catch(() => {})
+  try {
+    // Docker answers with headers once the wait is armed; Podman only at the end, so there the order of sending must do.
+    if (!engine.isPodman) await armed
+    const before = await machines.inspect(id, ctx)
+    const known = exitOf(before.State)
+    if (known) return known
+    const exit = armed.then((answer) => bodyOf<{ StatusCode: number }>(answer))
+    exit.catch(() => {})
+    const removed = arm('removed').then(bodyOf)
+    removed.catch(() => {})
+    const result = await Promise.race([exit, removed.then(() => undefined, (error: unknown) => (hasCode(error, 'NOT_FOUND') ? undefined : Promise.reject(error)))])
+    const after = await machines.inspect(id, ctx).catch((error: unknown) => {
+      if (hasCode(error, 'NOT_FOUND')) return undefined
+      throw error
+    })
+    const complete = after && exitOf(after.State)
+    if (complete) return complete
+    if (!result) throw notFound(id)
+    return exitFrom(result.StatusCode, null, after ? timeOf(after.State.FinishedAt) : null)
+  } finally {
+    controller.abort()
+  }
+}
+
+async function bodyOf<T>(answer: AsyncIterable<Uint8Array>): Promise<T> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of answer) chunks.push(chunk)
+  return JSON.parse(Buffer.concat(chunks).toString('utf8')) as T
+}

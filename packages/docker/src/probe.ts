@@ -1,0 +1,65 @@
+import { VMKitError } from '@vmkit/core'
+import type { CallContext, HostProbe, Missing } from '@vmkit/core/driver'
+import type { Engine, EngineFinder } from './engine.js'
+import { abortReason } from './errors.js'
+import type { EngineInfo } from './wire.js'
+
+/** Capabilities that no engine gives this driver, with what a person wants to know. */
+const NEVER: Missing = {
+  'snapshot.memory': 'not yet: the checkpoint API of the engine is not used by this driver so far',
+  'migrate.live': 'the engine cannot restore a checkpoint that was made elsewhere',
+  devices: 'the engine gives devices to a container only when it is created: `config.devices` works, attachDevice does not',
+  console: 'a container has no serial console; `attach` gives the terminal of its main process',
+  vnc: 'a container has no screen',
+}
+
+export async function probe(finder: EngineFinder, ctx: CallContext): Promise<HostProbe> {
+  try {
+    const engine = await finder.get(ctx.signal)
+    const info = await engine.json<EngineInfo>({ method: 'GET', path: '/info', signal: ctx.signal })
+    if (info.OSType !== undefined && info.OSType !== 'linux') {
+      return { available: false, reason: `the engine runs ${info.OSType} containers; vmkit needs linux ones`, missing: NEVER }
+    }
+    return hostProbe(engine, info)
+  } catch (error) {
+    if (ctx.signal.aborted) throw abortReason(ctx.signal)
+    const typed = VMKitError.from(error)
+    return { available: false, reason: typed.message, missing: NEVER, ...(typed.evidence?.tried ? { tried: typed.evidence.tried } : {}) }
+  }
+}
+
+export function hostProbe(engine: Pick<Engine, 'version' | 'apiVersion' | 'isPodman' | 'endpoint'>, info: EngineInfo): HostProbe {
+  const isRootless = info.SecurityOptions?.some((option) => option.includes('rootless')) ?? false
+  const name = engine.isPodman ? 'Podman' : 'Docker Engine'
+  return {
+    available: true,
+    engine: `${name} ${engine.version.Version}`,
+    missing: { ...NEVER, ...missingLimits(info) },
+    resources: { cpus: info.NCPU, memoryBytes: info.MemTotal },
+    details: {
+      endpoint: engine.endpoint.target,
+      'endpoint source': engine.endpoint.source,
+      'API version': engine.apiVersion,
+      'storage driver': info.Driver,
+      'cgroup version': info.CgroupVersion ?? 'unknown',
+      'cgroup driver': info.CgroupDriver ?? 'unknown',
+      runtimes: Object.keys(info.Runtimes ?? {}).join(', '),
+      'default runtime': info.DefaultRuntime ?? 'unknown',
+      experimental: String(info.ExperimentalBuild ?? false),
+      rootless: String(isRootless),
+      'live restore': String(info.LiveRestoreEnabled ?? false),
+    },
+  }
+}
+
+/** `false` means that the engine would warn and go on without the limit. */
+function missingLimits({ MemoryLimit, CpuCfsQuota, PidsLimit, CgroupVersion, CgroupDriver }: EngineInfo): Missing {
+  const missing: Missing = {}
+  const lack = (what: string) => `the engine has no cgroup controller for ${what} here (cgroup v${CgroupVersion ?? '?'})`
+  if (CpuCfsQuota === false) missing['limits.cpu'] = lack('CPU time')
+  if (MemoryLimit === false) missing['limits.memory'] = lack('memory')
+  if (PidsLimit === false) missing['limits.pids'] = lack('processes')
+  if (CpuCfsQuota === false && MemoryLimit === false && PidsLimit === false) missing.resize = 'the engine has no cgroup controllers here'
+  if (CgroupDriver === 'none') missing.pause = 'without cgroups the engine has no freezer'
+  return missing
+}

@@ -1,0 +1,67 @@
+import type { Duplex } from 'node:stream'
+import { type ByteSink, channel, type OutputChunk } from '@vmkit/core/driver'
+import { frames, terminal } from './frames.js'
+
+const CHUNKS_HELD = 16
+
+/** The output and the stdin of a hijacked connection. */
+export interface RawSession {
+  readonly output: AsyncIterable<OutputChunk>
+  readonly stdin: ByteSink
+  /** Resolves when the engine closed its side; rejects when the connection broke. */
+  readonly closed: Promise<void>
+  /** From now on, output that nobody reads is dropped instead of holding the engine up. */
+  drop(): void
+  destroy(): void
+}
+
+/** `atEnd` runs before readers see the end, and makes them fail when it throws: a clean end may be a dying engine. */
+export function rawSession(socket: Duplex, tty: boolean, atEnd: () => Promise<void>): RawSession {
+  let hasReader = false
+  let dropping = false
+  let startDropping = (): void => {}
+  const dropped = new Promise<void>((resolve) => {
+    startDropping = () => {
+      dropping = true
+      resolve()
+    }
+  })
+  const output = channel<OutputChunk>({ capacity: CHUNKS_HELD, onClose: () => startDropping() })
+
+  const closed = (async () => {
+    try {
+      for await (const chunk of tty ? terminal(socket) : frames(socket)) {
+        if (!dropping) await Promise.race([output.write(chunk), dropped])
+      }
+      await atEnd()
+      output.end()
+    } catch (error) {
+      output.end(error)
+      throw error
+    } finally {
+      socket.destroy()
+    }
+  })()
+  closed.catch(() => {})
+
+  return {
+    output: {
+      [Symbol.asyncIterator]() {
+        hasReader = true
+        return output[Symbol.asyncIterator]()
+      },
+    },
+    stdin: {
+      write: (data) =>
+        new Promise((resolve, reject) => {
+          socket.write(data, (error) => (error ? reject(error) : resolve()))
+        }),
+      end: () => new Promise((resolve) => (socket.writableEnded || socket.destroyed ? resolve() : socket.end(resolve))),
+    },
+    closed,
+    drop() {
+      if (!hasReader) startDropping()
+    },
+    destroy: () => void socket.destroy(),
+  }
+}

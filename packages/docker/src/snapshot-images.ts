@@ -1,0 +1,62 @@
+import type { CallContext } from '@vmkit/core/driver'
+import type { Engine } from './engine.js'
+import { hasCode } from './errors.js'
+import { LABEL } from './labels.js'
+import type { ContainerInspect, ImageInspect, ImageListEntry } from './wire.js'
+
+/*
+ * A snapshot is an image `vmkit-snapshot/<uid of the machine>:<tag>`. One that was deleted while a clone still needs it
+ * lives on as `vmkit-base/…` and goes with its last child.
+ */
+const SNAPSHOTS = 'vmkit-snapshot/'
+const BASES = 'vmkit-base/'
+
+export function snapshotRepo(uid: string): string {
+  return `${SNAPSHOTS}${uid}`
+}
+
+export function isSnapshotReference(reference: string): boolean {
+  return reference.startsWith(SNAPSHOTS) || reference.startsWith(BASES)
+}
+
+export async function snapshotImages(engine: Engine, uid: string, { signal }: Pick<CallContext, 'signal'>): Promise<(ImageListEntry & { tag: string; reference: string })[]> {
+  const filters = JSON.stringify({ reference: [`${snapshotRepo(uid)}:*`] })
+  const images = await engine.json<ImageListEntry[]>({ method: 'GET', path: '/images/json', query: { filters }, signal })
+  const prefix = `${snapshotRepo(uid)}:`
+  return images.flatMap((image) =>
+    (image.RepoTags ?? []).filter((reference) => reference.startsWith(prefix)).map((reference) => ({ ...image, reference, tag: reference.slice(prefix.length) })),
+  )
+}
+
+/** Removes a snapshot's name, and its data unless a clone stands on it. */
+export async function dropSnapshotImage(engine: Engine, reference: string, { signal }: Pick<CallContext, 'signal'>): Promise<void> {
+  const remove = () => engine.json({ method: 'DELETE', path: `/images/${reference}`, signal })
+  try {
+    await remove()
+  } catch (error) {
+    if (!hasCode(error, 'CONFLICT', 'INVALID_STATE')) throw error
+    const { Id } = await engine.json<ImageInspect>({ method: 'GET', path: `/images/${reference}/json`, signal })
+    await engine.json({ method: 'POST', path: `/images/${reference}/tag`, query: { repo: `${BASES}${Id.replace('sha256:', '')}`, tag: 'kept' }, signal })
+    await remove()
+  }
+}
+
+/** After a machine is gone: its snapshots, and the base it stood on when that waited for its last child. */
+export async function cleanUpImages(engine: Engine, container: Pick<ContainerInspect, 'Image' | 'Config'>, ctx: Pick<CallContext, 'signal'>): Promise<void> {
+  const uid = container.Config.Labels?.[LABEL.uid]
+  if (uid !== undefined && container.Config.Labels?.[LABEL.snapshotTag] !== undefined) await dropBase(engine, container.Image, ctx)
+  if (uid === undefined) return
+  for (const { reference } of await snapshotImages(engine, uid, ctx)) await dropSnapshotImage(engine, reference, ctx)
+}
+
+async function dropBase(engine: Engine, image: string, { signal }: Pick<CallContext, 'signal'>): Promise<void> {
+  try {
+    const { RepoTags } = await engine.json<ImageInspect>({ method: 'GET', path: `/images/${image}/json`, signal })
+    for (const reference of RepoTags ?? []) {
+      if (reference.startsWith(BASES)) await engine.json({ method: 'DELETE', path: `/images/${reference}`, signal })
+    }
+  } catch (error) {
+    // Another child still stands on it, or it is gone already.
+    if (!hasCode(error, 'CONFLICT', 'INVALID_STATE', 'NOT_FOUND', 'IMAGE_NOT_FOUND')) throw error
+  }
+}
