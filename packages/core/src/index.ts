@@ -7,7 +7,14 @@
 // biome-ignore lint/suspicious/noEmptyInterface: empty until driver packages augment it
 export interface DriverRegistry {}
 
-export { type AnyCapabilities, CAPABILITIES, CAPABILITY_TABLE, type Capability, type CapabilityManifest, isCapability } from './capabilities.js'
+export {
+  type AnyCapabilities,
+  CAPABILITIES,
+  CAPABILITY_TABLE,
+  type Capability,
+  type CapabilityManifest,
+  isCapability,
+} from './capabilities.js'
 export { parseConfig } from './config/parse.js'
 export type {
   CloudInitConfig,
@@ -51,6 +58,6 @@ export type {
   VMFiles,
   WaitForOptions,
 } from './manager/vm-types.js'
-export { type DriverModule, findDriver, registeredDrivers, registerDriver } from './registry.js'
+export { type DriverModule, findDriver, registerDriver, registeredDrivers } from './registry.js'
 export { legalStates } from './states.js'
 export { parseBytes, parseDuration } from './units.js'

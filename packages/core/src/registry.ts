@@ -1,5 +1,5 @@
-import { API_VERSIONS, type VMDriver } from './driver.js'
 import { CAPABILITIES, CAPABILITY_TABLE, type Capability, type CapabilityManifest, isCapability } from './capabilities.js'
+import { API_VERSIONS, type VMDriver } from './driver.js'
 import { describeValue, invalidConfig, VMKitError } from './errors.js'
 
 /** What a driver package registers when it is imported. Making a driver touches no host: that is the probe's job. */
@@ -34,10 +34,14 @@ export function registerDriver<O, C extends CapabilityManifest>(module: DriverMo
   checkManifest(module.capabilities, module.name)
   const present = modules().get(module.name)
   if (present && present.package !== module.package) {
-    throw new VMKitError('ALREADY_EXISTS', `The driver name \`${module.name}\` is taken by ${present.package}; ${module.package} cannot register it too`, {
-      driver: module.name,
-      hint: `Import one of the two, or wire the other one explicitly: createManager({ drivers: { other: create() } })`,
-    })
+    throw new VMKitError(
+      'ALREADY_EXISTS',
+      `The driver name \`${module.name}\` is taken by ${present.package}; ${module.package} cannot register it too`,
+      {
+        driver: module.name,
+        hint: `Import one of the two, or wire the other one explicitly: createManager({ drivers: { other: create() } })`,
+      },
+    )
   }
   if (!present) modules().set(module.name, module as unknown as DriverModule)
 }
@@ -52,10 +56,14 @@ export function findDriver(name: string): DriverModule {
   const module = modules().get(name)
   if (module) return module
   const known = [...modules().keys()]
-  throw new VMKitError('NOT_FOUND', `No driver \`${name}\` is registered; ${known.length > 0 ? `there are: ${known.join(', ')}` : 'there is none'}`, {
-    driver: name,
-    hint: `add: import '${OWN_DRIVERS.has(name) ? `@vmkit/${name}` : 'the package of this driver'}' (a type-only import does not register it)`,
-  })
+  throw new VMKitError(
+    'NOT_FOUND',
+    `No driver \`${name}\` is registered; ${known.length > 0 ? `there are: ${known.join(', ')}` : 'there is none'}`,
+    {
+      driver: name,
+      hint: `add: import '${OWN_DRIVERS.has(name) ? `@vmkit/${name}` : 'the package of this driver'}' (a type-only import does not register it)`,
+    },
+  )
 }
 
 const OWN_DRIVERS: ReadonlySet<string> = new Set(['kvm', 'docker', 'containerd', 'kata', 'process', 'mock'])
@@ -76,9 +84,12 @@ export function checkDriver(driver: VMDriver): void {
   checkVersion(driver.apiVersion, driver.name)
   checkManifest(driver.capabilities, driver.name)
   for (const method of REQUIRED_METHODS) {
-    if (typeof driver[method] !== 'function') throw invalidConfig(`driver.${method}`, `a method of the driver ${driver.name}`, driver[method])
+    if (typeof driver[method] !== 'function')
+      throw invalidConfig(`driver.${method}`, `a method of the driver ${driver.name}`, driver[method])
   }
-  const claimed = new Set<string>(CAPABILITIES.filter((capability) => driver.capabilities[capability]).flatMap((capability) => CAPABILITY_TABLE[capability].methods))
+  const claimed = new Set<string>(
+    CAPABILITIES.filter((capability) => driver.capabilities[capability]).flatMap((capability) => CAPABILITY_TABLE[capability].methods),
+  )
   for (const capability of CAPABILITIES) {
     for (const method of CAPABILITY_TABLE[capability].methods) {
       const exists = method.split('|').some((name) => typeof methodAt(driver, name) === 'function')
@@ -92,7 +103,20 @@ export function checkDriver(driver: VMDriver): void {
   }
 }
 
-const REQUIRED_METHODS = ['probe', 'create', 'start', 'stop', 'kill', 'delete', 'getStatus', 'getInfo', 'getMetrics', 'list', 'wait', 'close'] as const
+const REQUIRED_METHODS = [
+  'probe',
+  'create',
+  'start',
+  'stop',
+  'kill',
+  'delete',
+  'getStatus',
+  'getInfo',
+  'getMetrics',
+  'list',
+  'wait',
+  'close',
+] as const
 
 function claimedElsewhere(claimed: ReadonlySet<string>, method: string): boolean {
   return [...claimed].some((entry) => entry.split('|').includes(method))
@@ -104,15 +128,20 @@ function methodAt(driver: VMDriver, dotted: string): unknown {
 
 function checkVersion(version: unknown, name: string): void {
   if (!API_VERSIONS.includes(version as number)) {
-    throw new VMKitError('UNSUPPORTED', `The driver ${name} speaks contract version ${describeValue(version)}; this core accepts ${API_VERSIONS.join(' and ')}`, {
-      driver: name,
-      hint: 'Install versions of the driver and of @vmkit/core that belong together',
-    })
+    throw new VMKitError(
+      'UNSUPPORTED',
+      `The driver ${name} speaks contract version ${describeValue(version)}; this core accepts ${API_VERSIONS.join(' and ')}`,
+      {
+        driver: name,
+        hint: 'Install versions of the driver and of @vmkit/core that belong together',
+      },
+    )
   }
 }
 
 function checkManifest(manifest: unknown, name: string): void {
-  if (typeof manifest !== 'object' || manifest === null) throw invalidConfig('driver.capabilities', `a manifest of the driver ${name}`, manifest)
+  if (typeof manifest !== 'object' || manifest === null)
+    throw invalidConfig('driver.capabilities', `a manifest of the driver ${name}`, manifest)
   for (const [flag, claim] of Object.entries(manifest)) {
     if (!isCapability(flag)) throw invalidConfig(`driver.capabilities.${flag}`, 'a capability that core knows', flag)
     if (claim !== true && claim !== 'probe') throw invalidConfig(`driver.capabilities.${flag}`, "true or 'probe'", claim)

@@ -36,7 +36,9 @@ const nonEmpty = text('a text that is not empty and has no NUL', (value) => valu
 const anyText = text('a text without NUL', () => true)
 const absolutePath = text('an absolute path', (value) => value.startsWith('/'))
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
-const reference = text("an image reference or path without spaces, not starting with '-'", (value) => /^[^\s\x00-\x1f-][^\s\x00-\x1f]*$/.test(value))
+const reference = text("an image reference or path without spaces, not starting with '-'", (value) =>
+  /^[^\s\x00-\x1f-][^\s\x00-\x1f]*$/.test(value),
+)
 const signal = text("a signal name such as 'SIGTERM'", (value) => /^SIG[A-Z0-9+-]+$/.test(value))
 const port = numberWhere('a port from 1 to 65535', (value) => Number.isInteger(value) && value >= 1 && value <= 65535)
 const hostPort = numberWhere('a port from 0 (any free one) to 65535', (value) => Number.isInteger(value) && value >= 0 && value <= 65535)
@@ -52,7 +54,10 @@ export const memory = unit((value) => {
 export const duration = unit(parseDuration, "a number of milliseconds or a duration such as '30s'")
 
 const envName = text("a variable name without '=' and NUL", (value) => value !== '' && !value.includes('='))
-const labelName = text(`a label name that is not empty and does not start with '${RESERVED_LABEL_PREFIX}'`, (value) => value !== '' && !value.startsWith(RESERVED_LABEL_PREFIX))
+const labelName = text(
+  `a label name that is not empty and does not start with '${RESERVED_LABEL_PREFIX}'`,
+  (value) => value !== '' && !value.startsWith(RESERVED_LABEL_PREFIX),
+)
 
 const mount = z.pipe(
   z.strictObject({ source: absolutePath, target: absolutePath, readOnly: z.optional(z.boolean()) }),
@@ -73,7 +78,11 @@ const network = z.pipe(
 )
 const deviceId = { id: z.optional(name) }
 export const device = z.discriminatedUnion('type', [
-  z.strictObject({ ...deviceId, type: z.literal('cdi'), name: text("a CDI name such as 'vendor.com/gpu=0'", (value) => /^[\w.-]+\/[\w.-]+=[\w.:-]+$/.test(value)) }),
+  z.strictObject({
+    ...deviceId,
+    type: z.literal('cdi'),
+    name: text("a CDI name such as 'vendor.com/gpu=0'", (value) => /^[\w.-]+\/[\w.-]+=[\w.:-]+$/.test(value)),
+  }),
   z.strictObject({
     ...deviceId,
     type: z.literal('gpu'),
@@ -81,9 +90,25 @@ export const device = z.discriminatedUnion('type', [
     ids: z.optional(z.array(nonEmpty)),
     capabilities: z.optional(z.array(nonEmpty)),
   }),
-  z.strictObject({ ...deviceId, type: z.literal('host'), path: absolutePath, guestPath: z.optional(absolutePath), permissions: z.optional(text("some of 'r', 'w', 'm'", (value) => /^[rwm]{1,3}$/.test(value))) }),
-  z.strictObject({ ...deviceId, type: z.literal('pci'), address: text("a PCI address such as '0000:3b:00.0'", (value) => /^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/i.test(value)) }),
-  z.strictObject({ ...deviceId, type: z.literal('disk'), path: absolutePath, readOnly: z.optional(z.boolean()), format: z.optional(z.enum(['raw', 'qcow2'])) }),
+  z.strictObject({
+    ...deviceId,
+    type: z.literal('host'),
+    path: absolutePath,
+    guestPath: z.optional(absolutePath),
+    permissions: z.optional(text("some of 'r', 'w', 'm'", (value) => /^[rwm]{1,3}$/.test(value))),
+  }),
+  z.strictObject({
+    ...deviceId,
+    type: z.literal('pci'),
+    address: text("a PCI address such as '0000:3b:00.0'", (value) => /^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$/i.test(value)),
+  }),
+  z.strictObject({
+    ...deviceId,
+    type: z.literal('disk'),
+    path: absolutePath,
+    readOnly: z.optional(z.boolean()),
+    format: z.optional(z.enum(['raw', 'qcow2'])),
+  }),
   z.strictObject({ ...deviceId, type: z.literal('nic'), network: z.optional(name), mac: z.optional(nonEmpty) }),
 ]) as unknown as z.ZodMiniType<DeviceConfig>
 
@@ -97,7 +122,11 @@ const stop = z.pipe(
   z.transform((value) => ({ ...DEFAULT_STOP, ...defined(value) })),
 )
 const file = z.pipe(
-  z.strictObject({ path: nonEmpty, content: z.union([z.string(), z.instanceof(Uint8Array)], 'a text or a Uint8Array'), mode: z.optional(mode) }),
+  z.strictObject({
+    path: nonEmpty,
+    content: z.union([z.string(), z.instanceof(Uint8Array)], 'a text or a Uint8Array'),
+    mode: z.optional(mode),
+  }),
   z.transform((value) => ({ ...value, mode: value.mode ?? 0o644 })),
 )
 const cloudInit: z.ZodMiniType<CloudInitConfig> = z.strictObject({
@@ -116,7 +145,9 @@ const shape = z.strictObject({
   args: z.optional(z.array(anyText)),
   env: z.optional(z.record(envName, anyText)),
   workdir: z.optional(absolutePath),
-  user: z.optional(text("a user name or number, with ':group' when wanted", (value) => /^[A-Za-z0-9_][\w.-]*(:[A-Za-z0-9_][\w.-]*)?$/.test(value))),
+  user: z.optional(
+    text("a user name or number, with ':group' when wanted", (value) => /^[A-Za-z0-9_][\w.-]*(:[A-Za-z0-9_][\w.-]*)?$/.test(value)),
+  ),
   tty: z.optional(z.boolean()),
   stdin: z.optional(z.boolean()),
   cpus: z.optional(cpus),
@@ -141,10 +172,17 @@ const shape = z.strictObject({
 export const configSchema = z.pipe(
   shape,
   z.transform((value, ctx): Omit<MachineConfig, 'name'> & { name?: string } => {
-    const sources = [value.image && 'image', value.rootfs && 'rootfs', value.disk?.image && 'disk.image', value.kernel && 'kernel'].filter((source) => typeof source === 'string')
+    const sources = [value.image && 'image', value.rootfs && 'rootfs', value.disk?.image && 'disk.image', value.kernel && 'kernel'].filter(
+      (source) => typeof source === 'string',
+    )
     const kernelWithDisk = sources.length === 2 && sources.includes('kernel') && sources.includes('disk.image')
     if (sources.length > 1 && !kernelWithDisk) {
-      ctx.issues.push({ code: 'custom', message: `at most one source, not ${sources.join(' and ')} together`, input: value, path: [sources[1]?.split('.')[0] as string] })
+      ctx.issues.push({
+        code: 'custom',
+        message: `at most one source, not ${sources.join(' and ')} together`,
+        input: value,
+        path: [sources[1]?.split('.')[0] as string],
+      })
     }
     return {
       ...value,

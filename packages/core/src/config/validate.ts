@@ -19,7 +19,10 @@ export function validate<T>(schema: ZodMiniType<T>, value: unknown, options: Val
     result = schema.safeParse(value)
   } catch (error) {
     // A getter or proxy of the caller threw while its value was read.
-    throw invalidConfigFrom([{ path: root, expected: 'plain data', received: 'a value that throws when read' }], { cause: error, ...details })
+    throw invalidConfigFrom([{ path: root, expected: 'plain data', received: 'a value that throws when read' }], {
+      cause: error,
+      ...details,
+    })
   }
   if (result.success) return result.data
   throw invalidConfigFrom(
@@ -50,7 +53,9 @@ function toIssues(issue: Issue, value: unknown, root: string, isSecret: (path: r
   // A union of texts and objects: the branch that went deepest names the field the user meant.
   const inner = issue.code === 'invalid_union' && typeof at === 'object' ? deepest(issue.errors) : undefined
   if (inner) return inner.flatMap((found) => toIssues({ ...found, path: [...issue.path, ...found.path] }, value, root, isSecret))
-  return [{ path: pathText(root, issue.path), expected: expectation(issue), received: isSecret(issue.path) ? typeOf(at) : describeValue(at) }]
+  return [
+    { path: pathText(root, issue.path), expected: expectation(issue), received: isSecret(issue.path) ? typeOf(at) : describeValue(at) },
+  ]
 }
 
 function deepest(branches: Issue[][] | undefined): Issue[] | undefined {
@@ -85,7 +90,10 @@ function article(type: string): string {
 }
 
 function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>((inner, key) => (typeof inner === 'object' && inner !== null ? (inner as Record<PropertyKey, unknown>)[key] : undefined), value)
+  return path.reduce<unknown>(
+    (inner, key) => (typeof inner === 'object' && inner !== null ? (inner as Record<PropertyKey, unknown>)[key] : undefined),
+    value,
+  )
 }
 
 function pathText(root: string, path: readonly PropertyKey[]): string {

@@ -1,4 +1,4 @@
-import { type Capability, CAPABILITIES } from '../capabilities.js'
+import { CAPABILITIES, type Capability } from '../capabilities.js'
 import { refusedField } from '../config/refuse.js'
 import type { ConfigField, VMConfig } from '../config/types.js'
 import type { CallContext, HostProbe, ListFilter, VMDriver } from '../driver.js'
@@ -80,9 +80,11 @@ export class Backend {
   async probe(options: CallOptions & { refresh?: boolean } = {}): Promise<HostProbe> {
     if (this.#host?.available && !options.refresh) return this.#host
     // Concurrent callers share one probe; the first one's signal ends it for all, so it is not handed on.
-    this.#probe ??= this.#run<HostProbe>({ operation: 'probe' }, { timeoutMs: options.timeoutMs }, (ctx) => this.driver.probe(ctx)).finally(() => {
-      this.#probe = undefined
-    })
+    this.#probe ??= this.#run<HostProbe>({ operation: 'probe' }, { timeoutMs: options.timeoutMs }, (ctx) => this.driver.probe(ctx)).finally(
+      () => {
+        this.#probe = undefined
+      },
+    )
     this.#host = await this.#probe
     return this.#host
   }
@@ -122,7 +124,10 @@ export class Backend {
       driver: this.driver.name,
       capability,
       ...details,
-      hint: others.length > 0 ? `Registered drivers that have \`${capability}\`: ${others.join(', ')}` : `No other registered driver has \`${capability}\``,
+      hint:
+        others.length > 0
+          ? `Registered drivers that have \`${capability}\`: ${others.join(', ')}`
+          : `No other registered driver has \`${capability}\``,
     })
   }
 
@@ -147,14 +152,23 @@ export class Backend {
   async requireAvailable(options: CallOptions = {}): Promise<void> {
     const probe = await this.probe({ timeoutMs: options.timeoutMs })
     if (probe.available) return
-    throw new VMKitError('BACKEND_UNAVAILABLE', `The ${this.driver.name} driver cannot work on this host: ${probe.reason ?? 'its backend does not answer'}`, {
-      driver: this.driver.name,
-      ...(probe.tried ? { evidence: { tried: probe.tried } } : {}),
-    })
+    throw new VMKitError(
+      'BACKEND_UNAVAILABLE',
+      `The ${this.driver.name} driver cannot work on this host: ${probe.reason ?? 'its backend does not answer'}`,
+      {
+        driver: this.driver.name,
+        ...(probe.tried ? { evidence: { tried: probe.tried } } : {}),
+      },
+    )
   }
 
   /** The one way to a driver's method. */
-  async call<T>(spec: CallSpec<T>, options: CallOptions | undefined, machine: Missing | undefined, run: (ctx: CallContext) => Promise<T>): Promise<T> {
+  async call<T>(
+    spec: CallSpec<T>,
+    options: CallOptions | undefined,
+    machine: Missing | undefined,
+    run: (ctx: CallContext) => Promise<T>,
+  ): Promise<T> {
     if (spec.needs) this.require(spec.needs, { operation: spec.operation, vmId: spec.vmId, machine })
     const { vmId } = spec
     if (spec.interruptsStart && vmId !== undefined) this.#interruptStart(vmId, spec.operation)
@@ -224,7 +238,11 @@ export class Backend {
   }
 
   /** A stream of the driver, ended by the caller, by the signal, or when the manager closes. */
-  stream<T>(spec: Pick<CallSpec<never>, 'operation' | 'vmId'>, signal: AbortSignal | undefined, open: (ctx: CallContext) => AsyncIterable<T>): AsyncIterableIterator<T> {
+  stream<T>(
+    spec: Pick<CallSpec<never>, 'operation' | 'vmId'>,
+    signal: AbortSignal | undefined,
+    open: (ctx: CallContext) => AsyncIterable<T>,
+  ): AsyncIterableIterator<T> {
     const info = this.#info(spec)
     const guardedOpen = (ctx: CallContext): AsyncIterable<T> => {
       if (this.#closed) throw closedError(info)
@@ -243,7 +261,9 @@ export class Backend {
 
   /** The machine of this id or name. @throws VMKitError `NOT_FOUND` */
   async find(idOrName: string, options?: CallOptions): Promise<VMInfo> {
-    return this.call<VMInfo>({ operation: 'get' }, options, undefined, async (ctx) => this.driver.getInfo(await this.#idOf(idOrName, ctx), ctx))
+    return this.call<VMInfo>({ operation: 'get' }, options, undefined, async (ctx) =>
+      this.driver.getInfo(await this.#idOf(idOrName, ctx), ctx),
+    )
   }
 
   async #idOf(idOrName: string, ctx: CallContext): Promise<string> {
@@ -277,7 +297,8 @@ export class Backend {
 
   #timeout(spec: CallSpec<never>, options: CallOptions | undefined): number {
     const { timeouts } = this.#options
-    const fallback = timeouts[spec.operation] ?? DEFAULT_TIMEOUTS[spec.operation] ?? timeouts.default ?? (DEFAULT_TIMEOUTS.default as number)
+    const fallback =
+      timeouts[spec.operation] ?? DEFAULT_TIMEOUTS[spec.operation] ?? timeouts.default ?? (DEFAULT_TIMEOUTS.default as number)
     return options?.timeoutMs ?? spec.timeoutMs ?? fallback
   }
 }
@@ -294,9 +315,13 @@ function matches(summary: VMSummary, filter: ListFilter): boolean {
 }
 
 function stateError(operation: GuardedOperation, state: VMState): VMKitError {
-  return new VMKitError('INVALID_STATE', `Cannot ${operation} a machine that is \`${state}\`; it must be ${legalStates(operation).join(' or ')}`, {
-    hint: operation === 'delete' ? 'Stop it first, or pass { force: true }' : undefined,
-  })
+  return new VMKitError(
+    'INVALID_STATE',
+    `Cannot ${operation} a machine that is \`${state}\`; it must be ${legalStates(operation).join(' or ')}`,
+    {
+      hint: operation === 'delete' ? 'Stop it first, or pass { force: true }' : undefined,
+    },
+  )
 }
 
 function closedError(info: OperationInfo): VMKitError {

@@ -96,8 +96,11 @@ export class DriverHandleImpl {
   }
 
   get images(): ImagesApi {
-    const run = <T>(operation: string, options: CallOptions | undefined, task: (images: DriverImages, ctx: CallContext) => Promise<T>): Promise<T> =>
-      this.#hostCall(operation, 'images', options, (ctx) => task(this.#backend.driver.images as DriverImages, ctx))
+    const run = <T>(
+      operation: string,
+      options: CallOptions | undefined,
+      task: (images: DriverImages, ctx: CallContext) => Promise<T>,
+    ): Promise<T> => this.#hostCall(operation, 'images', options, (ctx) => task(this.#backend.driver.images as DriverImages, ctx))
     return {
       pull: async (reference, options = {}) => {
         const { policy, platform, auth } = options
@@ -107,7 +110,8 @@ export class DriverHandleImpl {
         return image
       },
       list: (options) => run('listImages', options, (images, ctx) => images.list(ctx)),
-      remove: (reference, options) => run('removeImage', options, async (images, ctx) => images.remove(checkText(reference, 'reference'), ctx)),
+      remove: (reference, options) =>
+        run('removeImage', options, async (images, ctx) => images.remove(checkText(reference, 'reference'), ctx)),
       import: (archive, options = {}) => run('import', options, (images, ctx) => images.import(toChunks(archive), options.reference, ctx)),
     }
   }
@@ -142,17 +146,26 @@ export class DriverHandleImpl {
 
   /** Volumes and networks are both made by name; a driver's group of methods exists when the capability does. */
   #named<T>(kind: 'volumes' | 'networks', group: () => NamedGroup<T> | undefined): NamedApi<T> {
-    const use = <R>(operation: string, options: CallOptions | undefined, task: (methods: NamedGroup<T>, ctx: CallContext) => Promise<R>): Promise<R> =>
-      this.#hostCall(`${operation} ${kind}`, kind, options, async (ctx) => task(group() as NamedGroup<T>, ctx))
+    const use = <R>(
+      operation: string,
+      options: CallOptions | undefined,
+      task: (methods: NamedGroup<T>, ctx: CallContext) => Promise<R>,
+    ): Promise<R> => this.#hostCall(`${operation} ${kind}`, kind, options, async (ctx) => task(group() as NamedGroup<T>, ctx))
     return {
-      create: (name, options = {}) => use('create', options, (methods, ctx) => methods.create(parseName(name, 'name'), options.labels ?? {}, ctx)),
+      create: (name, options = {}) =>
+        use('create', options, (methods, ctx) => methods.create(parseName(name, 'name'), options.labels ?? {}, ctx)),
       list: (options) => use('list', options, (methods, ctx) => methods.list(ctx)),
       remove: (name, options) => use('remove', options, (methods, ctx) => methods.remove(parseName(name, 'name'), ctx)),
     }
   }
 
   /** An operation that belongs to no machine. */
-  async #hostCall<T>(operation: string, needs: Capability, options: CallOptions | undefined, run: (ctx: CallContext) => Promise<T>): Promise<T> {
+  async #hostCall<T>(
+    operation: string,
+    needs: Capability,
+    options: CallOptions | undefined,
+    run: (ctx: CallContext) => Promise<T>,
+  ): Promise<T> {
     await this.#backend.requireAvailable(options)
     return this.#backend.call<T>({ operation, needs }, options, undefined, run)
   }
@@ -184,6 +197,7 @@ function checkPolicy(policy: unknown): DisposePolicy {
 }
 
 function checkText(value: unknown, field: string): string {
-  if (typeof value !== 'string' || value === '' || value.startsWith('-')) throw invalidConfig(field, "a text that is not empty and does not start with '-'", value)
+  if (typeof value !== 'string' || value === '' || value.startsWith('-'))
+    throw invalidConfig(field, "a text that is not empty and does not start with '-'", value)
   return value
 }

@@ -1,21 +1,26 @@
+import { duration } from '../config/schema.js'
+import { validate } from '../config/validate.js'
 import type { CallContext } from '../driver.js'
 import { VMKitError } from '../errors.js'
-import type { ExecExit, ExecRequest, ExecResult, ExecSession, OutputChunk } from '../machine.js'
-import type { Backend } from './backend.js'
-import type { Missing } from '../machine.js'
-import type { ExecOptions, ExecStreamOptions, Stdin } from './vm-types.js'
-import { validate } from '../config/validate.js'
-import { duration } from '../config/schema.js'
+import type { ExecExit, ExecRequest, ExecResult, ExecSession, Missing, OutputChunk } from '../machine.js'
 import * as z from '../schema.js'
+import type { Backend } from './backend.js'
+import type { ExecOptions, ExecStreamOptions, Stdin } from './vm-types.js'
 
 const DEFAULT_MAX_OUTPUT = 16 * 2 ** 20
 
-const commandSchema = z.array(z.string().check(z.refine((part) => !part.includes('\0'), 'a text without NUL'))).check(
-  z.refine((command) => command.length > 0 && command[0] !== '', 'a program and its arguments'),
-)
-const wholePositive = (expected: string) => z.number(expected).check(z.refine((value) => Number.isSafeInteger(value) && value > 0, expected))
+const commandSchema = z
+  .array(z.string().check(z.refine((part) => !part.includes('\0'), 'a text without NUL')))
+  .check(z.refine((command) => command.length > 0 && command[0] !== '', 'a program and its arguments'))
+const wholePositive = (expected: string) =>
+  z.number(expected).check(z.refine((value) => Number.isSafeInteger(value) && value > 0, expected))
 const requestSchema = z.object({
-  env: z.optional(z.record(z.string().check(z.refine((name) => name !== '' && !/[=\0]/.test(name), "a variable name without '=' and NUL")), z.string().check(z.refine((value) => !value.includes('\0'), 'a text without NUL')))),
+  env: z.optional(
+    z.record(
+      z.string().check(z.refine((name) => name !== '' && !/[=\0]/.test(name), "a variable name without '=' and NUL")),
+      z.string().check(z.refine((value) => !value.includes('\0'), 'a text without NUL')),
+    ),
+  ),
   workdir: z.optional(z.string().check(z.refine((path) => path.startsWith('/') && !path.includes('\0'), 'an absolute path'))),
   user: z.optional(z.string().check(z.refine((user) => /^[A-Za-z0-9_][\w.:-]*$/.test(user), 'a user name or number'))),
   tty: z.optional(z.strictObject({ columns: wholePositive('a whole number from 1'), rows: wholePositive('a whole number from 1') })),
@@ -32,7 +37,8 @@ interface Machine {
 export async function exec(backend: Backend, machine: Machine, command: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
   const request = checkRequest(backend, machine, 'exec', command, { ...options, stdin: options.stdin !== undefined })
   const { timeoutMs, signal, maxOutputBytes = DEFAULT_MAX_OUTPUT } = options
-  if (timeoutMs !== undefined) backend.require('exec.kill', { operation: 'exec', vmId: machine.id, field: 'timeoutMs', machine: machine.missing })
+  if (timeoutMs !== undefined)
+    backend.require('exec.kill', { operation: 'exec', vmId: machine.id, field: 'timeoutMs', machine: machine.missing })
   return backend.call<ExecResult>(
     { operation: 'exec', vmId: machine.id, needs: 'exec', guard: 'exec' },
     // The command's own timeout ends in a result, so the call itself has none.
@@ -48,20 +54,38 @@ export async function exec(backend: Backend, machine: Machine, command: readonly
   )
 }
 
-export async function execStream(backend: Backend, machine: Machine, command: readonly string[], options: ExecStreamOptions = {}): Promise<ExecSession> {
+export async function execStream(
+  backend: Backend,
+  machine: Machine,
+  command: readonly string[],
+  options: ExecStreamOptions = {},
+): Promise<ExecSession> {
   const request = checkRequest(backend, machine, 'execStream', command, options)
   return backend.call<ExecSession>(
-    { operation: 'execStream', vmId: machine.id, needs: 'exec.stream', guard: 'exec', onLateResult: (session) => void disposeQuietly(session) },
+    {
+      operation: 'execStream',
+      vmId: machine.id,
+      needs: 'exec.stream',
+      guard: 'exec',
+      onLateResult: (session) => void disposeQuietly(session),
+    },
     options,
     machine.missing,
     async (ctx) => {
-      if (!backend.driver.execStream) throw new VMKitError('BACKEND_ERROR', `The ${backend.driver.name} driver claims exec.stream and has no method for it`)
+      if (!backend.driver.execStream)
+        throw new VMKitError('BACKEND_ERROR', `The ${backend.driver.name} driver claims exec.stream and has no method for it`)
       return backend.driver.execStream(machine.id, request, ctx)
     },
   )
 }
 
-function checkRequest(backend: Backend, machine: Machine, operation: string, command: unknown, options: Omit<ExecRequest, 'command'>): ExecRequest {
+function checkRequest(
+  backend: Backend,
+  machine: Machine,
+  operation: string,
+  command: unknown,
+  options: Omit<ExecRequest, 'command'>,
+): ExecRequest {
   const info = { driver: backend.driver.name, operation, vmId: machine.id }
   const parsed = validate(commandSchema, command, { root: 'command', ...info })
   validate(requestSchema, options, { root: 'options', isSecret: (path) => path[0] === 'env', ...info })

@@ -1,14 +1,19 @@
+import type { CallContext, DriverFiles } from '../driver.js'
 import { invalidConfig } from '../errors.js'
 import type { Missing } from '../machine.js'
-import { type Backend } from './backend.js'
-import type { CallContext, DriverFiles } from '../driver.js'
+import type { Backend } from './backend.js'
 import { readAll, toChunks } from './exec.js'
 import type { CallOptions } from './operation.js'
 import type { VMFiles } from './vm-types.js'
 
 /** The files of one machine. `machine` is asked at each call, because a restore may change the id. */
 export function machineFiles(backend: Backend, machine: () => { id: string; missing?: Missing }): VMFiles {
-  function run<T>(operation: string, path: string, options: CallOptions | undefined, task: (files: DriverFiles, id: string, ctx: CallContext) => Promise<T>): Promise<T> {
+  function run<T>(
+    operation: string,
+    path: string,
+    options: CallOptions | undefined,
+    task: (files: DriverFiles, id: string, ctx: CallContext) => Promise<T>,
+  ): Promise<T> {
     const { id, missing } = machine()
     return backend.call<T>({ operation, vmId: id, needs: 'files' }, options, missing, async (ctx) => {
       checkPath(path)
@@ -16,7 +21,8 @@ export function machineFiles(backend: Backend, machine: () => { id: string; miss
     })
   }
 
-  const read = (path: string, options?: CallOptions): Promise<Uint8Array> => run('readFile', path, options, (files, id, ctx) => readAll(files.read(id, path, ctx)))
+  const read = (path: string, options?: CallOptions): Promise<Uint8Array> =>
+    run('readFile', path, options, (files, id, ctx) => readAll(files.read(id, path, ctx)))
 
   return {
     read,
@@ -27,7 +33,9 @@ export function machineFiles(backend: Backend, machine: () => { id: string; miss
       const { id, missing } = machine()
       backend.require('files', { operation: 'readFile', vmId: id, machine: missing })
       checkPath(path)
-      return backend.stream({ operation: 'readFile', vmId: id }, options?.signal, (ctx) => (backend.driver.files as DriverFiles).read(id, path, ctx))
+      return backend.stream({ operation: 'readFile', vmId: id }, options?.signal, (ctx) =>
+        (backend.driver.files as DriverFiles).read(id, path, ctx),
+      )
     },
     write: (path, content, options = {}) =>
       run('writeFile', path, options, (files, id, ctx) => {
@@ -42,5 +50,6 @@ export function machineFiles(backend: Backend, machine: () => { id: string; miss
 }
 
 function checkPath(path: unknown): void {
-  if (typeof path !== 'string' || path === '' || path.includes('\0')) throw invalidConfig('path', 'a path that is not empty and has no NUL', path)
+  if (typeof path !== 'string' || path === '' || path.includes('\0'))
+    throw invalidConfig('path', 'a path that is not empty and has no NUL', path)
 }

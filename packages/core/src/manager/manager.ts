@@ -21,12 +21,12 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 type Drivers = { readonly [name: string]: unknown }
 type DriverName<D> = (keyof D | keyof DriverRegistry) & string
-type CapabilitiesOf<D, K> = K extends keyof D
-  ? D[K] extends VMDriver<infer C>
+type CapabilitiesOf<D, K> = K extends keyof D ? (D[K] extends VMDriver<infer C> ? C : RegisteredCapabilities<K>) : RegisteredCapabilities<K>
+type RegisteredCapabilities<K> = K extends keyof DriverRegistry
+  ? DriverRegistry[K] extends { capabilities: infer C extends CapabilityManifest }
     ? C
-    : RegisteredCapabilities<K>
-  : RegisteredCapabilities<K>
-type RegisteredCapabilities<K> = K extends keyof DriverRegistry ? (DriverRegistry[K] extends { capabilities: infer C extends CapabilityManifest } ? C : never) : never
+    : never
+  : never
 type DriverInput<K> = VMDriver | (K extends keyof DriverRegistry ? (DriverRegistry[K] extends { options: infer O } ? O : never) : never)
 
 export interface ManagerOptions<D extends Drivers = Drivers> {
@@ -87,7 +87,8 @@ class Manager {
   constructor(options: ManagerOptions) {
     if (typeof options !== 'object' || options === null) throw invalidConfig('options', 'an object', options)
     const { drivers = {}, concurrency = DEFAULT_CONCURRENCY } = options
-    if (!Number.isSafeInteger(concurrency) || concurrency < 1) throw invalidConfig('options.concurrency', 'a whole number from 1', concurrency)
+    if (!Number.isSafeInteger(concurrency) || concurrency < 1)
+      throw invalidConfig('options.concurrency', 'a whole number from 1', concurrency)
     if (typeof drivers !== 'object' || drivers === null) throw invalidConfig('options.drivers', 'an object of drivers by name', drivers)
     for (const [operation, ms] of Object.entries(options.timeouts ?? {})) {
       if (typeof ms !== 'number' || !(ms > 0)) throw invalidConfig(`options.timeouts.${operation}`, 'a number of milliseconds above 0', ms)
@@ -129,7 +130,11 @@ class Manager {
     const names = this.drivers
     const name = this.#options.defaultDriver ?? (names.length === 1 ? names[0] : undefined)
     if (name !== undefined) return name
-    throw invalidConfig('options.driver', names.length === 0 ? "a driver; none is there: import one, such as '@vmkit/process'" : `one of ${names.join(', ')}`, undefined)
+    throw invalidConfig(
+      'options.driver',
+      names.length === 0 ? "a driver; none is there: import one, such as '@vmkit/process'" : `one of ${names.join(', ')}`,
+      undefined,
+    )
   }
 
   async get(driver: string, idOrName: string, options?: GetOptions): Promise<VM> {
@@ -222,5 +227,10 @@ class Manager {
 }
 
 function isDriver(value: unknown): value is VMDriver {
-  return typeof value === 'object' && value !== null && typeof (value as VMDriver).probe === 'function' && typeof (value as VMDriver).create === 'function'
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as VMDriver).probe === 'function' &&
+    typeof (value as VMDriver).create === 'function'
+  )
 }

@@ -2,8 +2,8 @@ import type { CallContext, MigrationTicket } from '../driver.js'
 import { VMKitError } from '../errors.js'
 import type { Missing } from '../machine.js'
 import type { Backend } from './backend.js'
-import type { DriverHandle } from './driver-types.js'
 import { targetOf } from './driver-handle.js'
+import type { DriverHandle } from './driver-types.js'
 import type { DisposePolicy } from './owner.js'
 import type { MigrateOptions, MigrationResult } from './vm-types.js'
 
@@ -32,26 +32,32 @@ export async function migrate(source: Backend, machine: Source, handle: DriverHa
     })
   }
   const startedAt = performance.now()
-  return source.call<MigrationResult>({ operation: 'migrate', vmId: machine.id, needs, guard: 'migrate', exclusive: true }, options, machine.missing, async (ctx) => {
-    const { state, config, name } = await source.driver.getInfo(machine.id, ctx)
-    const wasActive = state === 'running' || state === 'paused'
-    if (live && !wasActive) throw new VMKitError('INVALID_STATE', `A live migration needs a machine that runs, not one that is \`${state}\``)
-    const ticket = await method(target, 'prepareIncoming')({ config, live }, ctx)
-    try {
-      const stoppedAt = performance.now()
-      if (!live && wasActive) await source.driver.stop(machine.id, {}, ctx)
-      const stats = await method(source, 'migrateOut')(machine.id, ticket, { live }, ctx)
-      const ref = await method(target, 'finishIncoming')(ticket, ctx)
-      if (!live && wasActive) await target.driver.start(ref.id, ctx)
-      const downtimeMs = live || !wasActive ? stats.downtimeMs : performance.now() - stoppedAt
-      await source.driver.delete(machine.id, { force: true }, ctx)
-      source.emit({ type: 'migrated', driver: source.driver.name, id: machine.id, name, at: Date.now() })
-      return { vm: adopt({ ...ref, name }, machine.onDispose), bytes: stats.bytes, downtimeMs, totalMs: performance.now() - startedAt }
-    } catch (error) {
-      await rollBack(source, machine.id, wasActive, target, ticket)
-      throw error
-    }
-  })
+  return source.call<MigrationResult>(
+    { operation: 'migrate', vmId: machine.id, needs, guard: 'migrate', exclusive: true },
+    options,
+    machine.missing,
+    async (ctx) => {
+      const { state, config, name } = await source.driver.getInfo(machine.id, ctx)
+      const wasActive = state === 'running' || state === 'paused'
+      if (live && !wasActive)
+        throw new VMKitError('INVALID_STATE', `A live migration needs a machine that runs, not one that is \`${state}\``)
+      const ticket = await method(target, 'prepareIncoming')({ config, live }, ctx)
+      try {
+        const stoppedAt = performance.now()
+        if (!live && wasActive) await source.driver.stop(machine.id, {}, ctx)
+        const stats = await method(source, 'migrateOut')(machine.id, ticket, { live }, ctx)
+        const ref = await method(target, 'finishIncoming')(ticket, ctx)
+        if (!live && wasActive) await target.driver.start(ref.id, ctx)
+        const downtimeMs = live || !wasActive ? stats.downtimeMs : performance.now() - stoppedAt
+        await source.driver.delete(machine.id, { force: true }, ctx)
+        source.emit({ type: 'migrated', driver: source.driver.name, id: machine.id, name, at: Date.now() })
+        return { vm: adopt({ ...ref, name }, machine.onDispose), bytes: stats.bytes, downtimeMs, totalMs: performance.now() - startedAt }
+      } catch (error) {
+        await rollBack(source, machine.id, wasActive, target, ticket)
+        throw error
+      }
+    },
+  )
 }
 
 /** After a failure: the source as it was, the target clean. Runs under its own context, because the caller's may be aborted. */
@@ -61,7 +67,10 @@ async function rollBack(source: Backend, id: string, wasActive: boolean, target:
   if (wasActive) await source.driver.start(id, ctx).catch(() => {})
 }
 
-function method<K extends 'prepareIncoming' | 'migrateOut' | 'finishIncoming' | 'cancelIncoming'>(backend: Backend, name: K): NonNullable<Backend['driver'][K]> {
+function method<K extends 'prepareIncoming' | 'migrateOut' | 'finishIncoming' | 'cancelIncoming'>(
+  backend: Backend,
+  name: K,
+): NonNullable<Backend['driver'][K]> {
   const found = backend.driver[name]
   if (!found) throw new VMKitError('BACKEND_ERROR', `The driver ${backend.driver.name} claims migration and has no ${name}`)
   return found.bind(backend.driver) as NonNullable<Backend['driver'][K]>

@@ -23,7 +23,9 @@ export async function sweepBackend(backend: Backend, options: CallOptions | unde
   const swept = await Promise.all(
     found.map(async (machine) => {
       try {
-        await backend.call<void>({ operation: 'sweep', vmId: machine.id, exclusive: true }, options, undefined, (ctx) => backend.driver.delete(machine.id, { force: true }, ctx))
+        await backend.call<void>({ operation: 'sweep', vmId: machine.id, exclusive: true }, options, undefined, (ctx) =>
+          backend.driver.delete(machine.id, { force: true }, ctx),
+        )
         return [machine]
       } catch (error) {
         // Another process swept it first.

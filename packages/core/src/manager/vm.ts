@@ -6,7 +6,21 @@ import type { DeviceConfig, Duration, Size } from '../config/types.js'
 import { validate } from '../config/validate.js'
 import type { CallContext, MachineRef } from '../driver.js'
 import { invalidConfig, VMKitError } from '../errors.js'
-import type { ExecResult, ExecSession, LogEntry, LogOptions, MachineEvent, Missing, SnapshotInfo, TerminalSession, VMExit, VMInfo, VMMetrics, VMStatus, VncEndpoint } from '../machine.js'
+import type {
+  ExecResult,
+  ExecSession,
+  LogEntry,
+  LogOptions,
+  MachineEvent,
+  Missing,
+  SnapshotInfo,
+  TerminalSession,
+  VMExit,
+  VMInfo,
+  VMMetrics,
+  VMStatus,
+  VncEndpoint,
+} from '../machine.js'
 import * as z from '../schema.js'
 import { type Backend, presentable } from './backend.js'
 import type { DriverHandle } from './driver-types.js'
@@ -15,7 +29,19 @@ import { machineFiles } from './files.js'
 import { migrate } from './migrate.js'
 import type { CallOptions } from './operation.js'
 import { type DisposePolicy, ownerLabels } from './owner.js'
-import type { Endpoint, ExecOptions, ExecStreamOptions, MigrateOptions, MigrationResult, SnapshotOptions, StopCallOptions, StreamOptions, VM, VMFiles, WaitForOptions } from './vm-types.js'
+import type {
+  Endpoint,
+  ExecOptions,
+  ExecStreamOptions,
+  MigrateOptions,
+  MigrationResult,
+  SnapshotOptions,
+  StopCallOptions,
+  StreamOptions,
+  VM,
+  VMFiles,
+  WaitForOptions,
+} from './vm-types.js'
 import { waitFor } from './wait-for.js'
 
 const LOG_TAIL = 20
@@ -120,9 +146,12 @@ export class MachineHandle {
 
   watchMetrics(options: StreamOptions & { intervalMs?: number } = {}): AsyncIterableIterator<VMMetrics> {
     const { intervalMs = 1000 } = options
-    if (!Number.isFinite(intervalMs) || intervalMs <= 0) throw invalidConfig('options.intervalMs', 'a number of milliseconds above 0', intervalMs)
+    if (!Number.isFinite(intervalMs) || intervalMs <= 0)
+      throw invalidConfig('options.intervalMs', 'a number of milliseconds above 0', intervalMs)
     const id = this.#id
-    return this.#backend.stream({ operation: 'watchMetrics', vmId: id }, options.signal, (ctx) => readings(this.#backend, id, intervalMs, ctx))
+    return this.#backend.stream({ operation: 'watchMetrics', vmId: id }, options.signal, (ctx) =>
+      readings(this.#backend, id, intervalMs, ctx),
+    )
   }
 
   wait(options?: CallOptions): Promise<VMExit> {
@@ -136,16 +165,22 @@ export class MachineHandle {
   async endpoint(port: number, options?: CallOptions): Promise<Endpoint> {
     if (!Number.isInteger(port) || port < 1 || port > 65535) throw invalidConfig('port', 'a port from 1 to 65535', port)
     const info = await this.info(options)
-    const published = info.ports.find((mapping) => mapping.guest === port && mapping.protocol === 'tcp') ?? info.ports.find((mapping) => mapping.guest === port)
+    const published =
+      info.ports.find((mapping) => mapping.guest === port && mapping.protocol === 'tcp') ??
+      info.ports.find((mapping) => mapping.guest === port)
     if (published) return { host: reachable(published.hostIp), port: published.host }
     const [address] = info.addresses
     if (address !== undefined) return { host: address, port }
-    throw new VMKitError('NOT_FOUND', `Port ${port} of ${this.name} is not reachable: it is not published, and this host has no route to the machine (state ${info.state})`, {
-      driver: this.driver,
-      operation: 'endpoint',
-      vmId: this.#id,
-      hint: `Create it with ports: [{ guest: ${port} }]`,
-    })
+    throw new VMKitError(
+      'NOT_FOUND',
+      `Port ${port} of ${this.name} is not reachable: it is not published, and this host has no route to the machine (state ${info.state})`,
+      {
+        driver: this.driver,
+        operation: 'endpoint',
+        vmId: this.#id,
+        hint: `Create it with ports: [{ guest: ${port} }]`,
+      },
+    )
   }
 
   async *#machineEvents(signal: AbortSignal | undefined): AsyncGenerator<MachineEvent> {
@@ -183,11 +218,15 @@ export class MachineHandle {
   }
 
   attach(options?: CallOptions): Promise<TerminalSession> {
-    return this.#call('attach', { needs: 'attach', guard: 'attach', onLateResult: closeLate }, options, (id, ctx) => this.#method('attach')(id, ctx))
+    return this.#call('attach', { needs: 'attach', guard: 'attach', onLateResult: closeLate }, options, (id, ctx) =>
+      this.#method('attach')(id, ctx),
+    )
   }
 
   console(options?: CallOptions): Promise<TerminalSession> {
-    return this.#call('console', { needs: 'console', guard: 'attach', onLateResult: closeLate }, options, (id, ctx) => this.#method('console')(id, ctx))
+    return this.#call('console', { needs: 'console', guard: 'attach', onLateResult: closeLate }, options, (id, ctx) =>
+      this.#method('console')(id, ctx),
+    )
   }
 
   vnc(options?: CallOptions): Promise<VncEndpoint> {
@@ -218,7 +257,13 @@ export class MachineHandle {
 
   async resize(limits: { cpus?: number; memory?: Size; pids?: number }, options?: CallOptions): Promise<void> {
     const request = validate(resizeSchema, limits, { root: 'limits', operation: 'resize', vmId: this.#id })
-    await this.#exclusive('resize', { needs: 'resize', guard: 'resize' }, options, (id, ctx) => this.#method('resize')(id, request, ctx), 'resized')
+    await this.#exclusive(
+      'resize',
+      { needs: 'resize', guard: 'resize' },
+      options,
+      (id, ctx) => this.#method('resize')(id, request, ctx),
+      'resized',
+    )
   }
 
   attachDevice(config: DeviceConfig, options?: CallOptions): Promise<string> {
@@ -229,7 +274,9 @@ export class MachineHandle {
   }
 
   async detachDevice(deviceId: string, options?: CallOptions): Promise<void> {
-    await this.#exclusive('detachDevice', { needs: 'devices', guard: 'devices' }, options, (id, ctx) => this.#method('detachDevice')(id, parseName(deviceId, 'deviceId'), ctx))
+    await this.#exclusive('detachDevice', { needs: 'devices', guard: 'devices' }, options, (id, ctx) =>
+      this.#method('detachDevice')(id, parseName(deviceId, 'deviceId'), ctx),
+    )
   }
 
   async snapshot(tag: string, options: SnapshotOptions = {}): Promise<SnapshotInfo> {
@@ -243,7 +290,9 @@ export class MachineHandle {
 
   async restore(tag: string, options?: CallOptions): Promise<void> {
     const name = parseName(tag, 'tag')
-    const ref = await this.#exclusive('restore', { needs: this.#anySnapshot(), guard: 'restore' }, options, (id, ctx) => this.#method('restore')(id, name, ctx))
+    const ref = await this.#exclusive('restore', { needs: this.#anySnapshot(), guard: 'restore' }, options, (id, ctx) =>
+      this.#method('restore')(id, name, ctx),
+    )
     this.#id = ref.id
     this.#missing = ref.missing ?? this.#missing
     this.#emit({ type: 'restored', tag: name })
@@ -255,15 +304,20 @@ export class MachineHandle {
 
   async deleteSnapshot(tag: string, options?: CallOptions): Promise<void> {
     const name = parseName(tag, 'tag')
-    await this.#exclusive('deleteSnapshot', { needs: this.#anySnapshot() }, options, (id, ctx) => this.#method('deleteSnapshot')(id, name, ctx))
+    await this.#exclusive('deleteSnapshot', { needs: this.#anySnapshot() }, options, (id, ctx) =>
+      this.#method('deleteSnapshot')(id, name, ctx),
+    )
   }
 
   async clone(tag: string, options: { name?: string; onDispose?: DisposePolicy } & CallOptions = {}): Promise<VM> {
     const from = parseName(tag, 'tag')
-    const name = options.name === undefined ? `${this.name.slice(0, 50)}-${randomUUID().slice(0, 8)}` : parseName(options.name, 'options.name')
+    const name =
+      options.name === undefined ? `${this.name.slice(0, 50)}-${randomUUID().slice(0, 8)}` : parseName(options.name, 'options.name')
     const policy = options.onDispose ?? 'delete'
     const spec = { needs: 'clone' as const, guard: 'clone' as const, onLateResult: (ref: MachineRef) => deleteLate(this.#backend, ref) }
-    const ref = await this.#exclusive('clone', spec, options, (id, ctx) => this.#method('clone')(id, { tag: from, name, labels: ownerLabels(policy, undefined) }, ctx))
+    const ref = await this.#exclusive('clone', spec, options, (id, ctx) =>
+      this.#method('clone')(id, { tag: from, name, labels: ownerLabels(policy, undefined) }, ctx),
+    )
     return this.#owner.adopt(this.#backend, { ...ref, name }, policy)
   }
 
@@ -295,12 +349,23 @@ export class MachineHandle {
     return { id: this.#id, missing: this.#missing }
   }
 
-  #call<T>(operation: string, spec: Spec<T>, options: CallOptions | undefined, run: (id: string, ctx: CallContext) => Promise<T>): Promise<T> {
+  #call<T>(
+    operation: string,
+    spec: Spec<T>,
+    options: CallOptions | undefined,
+    run: (id: string, ctx: CallContext) => Promise<T>,
+  ): Promise<T> {
     const id = this.#id
     return this.#backend.call<T>({ operation, vmId: id, ...spec }, options, this.#missing, (ctx) => run(id, ctx))
   }
 
-  async #exclusive<T>(operation: string, spec: Spec<T>, options: CallOptions | undefined, run: (id: string, ctx: CallContext) => Promise<T>, event?: SimpleEvent): Promise<T> {
+  async #exclusive<T>(
+    operation: string,
+    spec: Spec<T>,
+    options: CallOptions | undefined,
+    run: (id: string, ctx: CallContext) => Promise<T>,
+    event?: SimpleEvent,
+  ): Promise<T> {
     let ran = false
     const value = await this.#call<T>(operation, { exclusive: true, ...spec }, options, (id, ctx) => {
       ran = true
@@ -310,7 +375,11 @@ export class MachineHandle {
     return value
   }
 
-  #stream<T>(operation: string, signal: AbortSignal | undefined, open: (id: string, ctx: CallContext) => AsyncIterable<T>): AsyncIterableIterator<T> {
+  #stream<T>(
+    operation: string,
+    signal: AbortSignal | undefined,
+    open: (id: string, ctx: CallContext) => AsyncIterable<T>,
+  ): AsyncIterableIterator<T> {
     const id = this.#id
     return this.#backend.stream({ operation, vmId: id }, signal, (ctx) => open(id, ctx))
   }
@@ -390,7 +459,8 @@ function bound<T>(method: T | undefined, owner: object, name: string): NonNullab
 }
 
 export function checkSignal(signal: string): string {
-  if (typeof signal !== 'string' || !/^SIG[A-Z0-9+-]+$/.test(signal)) throw invalidConfig('signal', "a signal name such as 'SIGTERM'", signal)
+  if (typeof signal !== 'string' || !/^SIG[A-Z0-9+-]+$/.test(signal))
+    throw invalidConfig('signal', "a signal name such as 'SIGTERM'", signal)
   return signal
 }
 

@@ -40,7 +40,11 @@ export async function waitFor(vm: Waitable, condition: WaitForOptions): Promise<
   } catch (error) {
     if (!timedOut) throw VMKitError.from(error, info)
     const what = describe(condition)
-    throw new VMKitError('TIMEOUT', `${what} did not happen within ${timeoutMs} ms`, { ...info, cause: error, evidence: { logTail: await vm.logTail() } })
+    throw new VMKitError('TIMEOUT', `${what} did not happen within ${timeoutMs} ms`, {
+      ...info,
+      cause: error,
+      evidence: { logTail: await vm.logTail() },
+    })
   } finally {
     clearTimeout(timer)
     condition.signal?.removeEventListener('abort', onCallerAbort)
@@ -83,9 +87,13 @@ async function endedError(vm: Waitable, status: VMStatus): Promise<VMKitError> {
   const logTail = await vm.logTail()
   const why = status.exit ? `: ${describeExit(status.exit)}` : status.reason ? `: ${status.reason}` : ''
   const last = logTail.at(-1)
-  return new VMKitError('GUEST_ERROR', `The machine ended before it was ready${why}${last === undefined ? '' : `; its last line was ${JSON.stringify(last)}`}`, {
-    evidence: { logTail, ...(status.exit ? { exit: status.exit } : {}) },
-  })
+  return new VMKitError(
+    'GUEST_ERROR',
+    `The machine ended before it was ready${why}${last === undefined ? '' : `; its last line was ${JSON.stringify(last)}`}`,
+    {
+      evidence: { logTail, ...(status.exit ? { exit: status.exit } : {}) },
+    },
+  )
 }
 
 function describeExit(exit: VMExit): string {
