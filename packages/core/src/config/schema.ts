@@ -35,9 +35,8 @@ export const name = text(NAME_RULE, (value) => NAME.test(value))
 const nonEmpty = text('a text that is not empty and has no NUL', (value) => value !== '')
 const anyText = text('a text without NUL', () => true)
 const absolutePath = text('an absolute path', (value) => value.startsWith('/'))
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 const reference = text("an image reference or path without spaces, not starting with '-'", (value) =>
-  /^[^\s\x00-\x1f-][^\s\x00-\x1f]*$/.test(value),
+  /^[^\s\p{Cc}-][^\s\p{Cc}]*$/u.test(value),
 )
 const signal = text("a signal name such as 'SIGTERM'", (value) => /^SIG[A-Z0-9+-]+$/.test(value))
 const port = numberWhere('a port from 1 to 65535', (value) => Number.isInteger(value) && value >= 1 && value <= 65535)
@@ -46,7 +45,6 @@ const mode = numberWhere('permission bits from 0 to 0o7777', (value) => Number.i
 const positiveInt = numberWhere('a whole number from 1', (value) => Number.isSafeInteger(value) && value >= 1)
 const wholeNumber = numberWhere('a whole number from 0', (value) => Number.isSafeInteger(value) && value >= 0)
 export const cpus = numberWhere('a number of CPUs above 0', (value) => Number.isFinite(value) && value > 0 && value <= 65536)
-const bytes = unit(parseBytes, "a number of bytes or a size such as '512MiB'")
 export const memory = unit((value) => {
   const size = parseBytes(value)
   return size > 0 ? size : parseBytes(-1)

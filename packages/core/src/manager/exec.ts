@@ -100,7 +100,11 @@ async function collect(session: ExecSession, options: ExecOptions, cap: number, 
   const stderr = new CappedBytes(cap)
   let timedOut = false
   const kill = (): void => void session.kill('SIGKILL').catch(() => {})
-  const timer = options.timeoutMs === undefined ? undefined : setTimeout(() => ((timedOut = true), kill()), options.timeoutMs)
+  const expire = (): void => {
+    timedOut = true
+    kill()
+  }
+  const timer = options.timeoutMs === undefined ? undefined : setTimeout(expire, options.timeoutMs)
   ctx.signal.addEventListener('abort', kill, { once: true })
   if (ctx.signal.aborted) kill()
   try {

@@ -24,7 +24,7 @@ import type {
 import * as z from '../schema.js'
 import { type Backend, presentable } from './backend.js'
 import type { DriverHandle } from './driver-types.js'
-import { exec, execStream, readAll, toChunks } from './exec.js'
+import { exec, execStream, toChunks } from './exec.js'
 import { machineFiles } from './files.js'
 import { migrate } from './migrate.js'
 import type { CallOptions } from './operation.js'
