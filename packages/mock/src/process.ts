@@ -89,6 +89,10 @@ export function runProgram(options: ProcessOptions): MockProcess {
       killed.signal.throwIfAborted()
     },
     onSignal: (name, handler) => void handlers.set(name, handler),
+    raise(name) {
+      die({ code: null, signal: name, oom: false })
+      killed.signal.throwIfAborted()
+    },
     listen: options.listen,
     allocate(bytes) {
       if (options.allocate(bytes)) return
@@ -135,6 +139,7 @@ export function runProgram(options: ProcessOptions): MockProcess {
     },
     resize(size) {
       terminal = size
+      handlers.get('SIGWINCH')?.()
     },
   }
 }

@@ -22,11 +22,13 @@ export interface ProgramIO {
   readonly files: FileTree
   /** Kept in memory snapshots: a program that is restored finds here what it left. Values must survive structuredClone. */
   readonly memory: Map<string, unknown>
-  /** The size of its terminal, while it has one. */
+  /** The size of its terminal, while it has one. A change comes with the signal SIGWINCH. */
   terminal(): TerminalSize | undefined
   sleep(ms: number): Promise<void>
   /** Handles a signal instead of dying of it. SIGKILL cannot be handled. */
   onSignal(signal: string, handler: () => void): void
+  /** Ends the program as this signal would. */
+  raise(signal: string): void
   /** Takes connections to a port of the machine; published ports of the host lead here. */
   listen(port: number, onConnection: (socket: Duplex) => void): void
   /** Claims memory; past the machine's limit the kernel's OOM killer ends the program. */

@@ -46,6 +46,14 @@ export const workload: Program = async (io) => {
       return io.stdout.write(work.values.map((value) => `${value}\0`).join(''))
     case 'pwd':
       return io.stdout.write(`${io.workdir}\n`)
+    case 'size': {
+      const tell = (): Promise<void> => io.stdout.write(`${io.terminal()?.columns} ${io.terminal()?.rows}\n`)
+      io.onSignal('SIGWINCH', () => void tell())
+      await tell()
+      return idle(io)
+    }
+    case 'die':
+      return io.raise(work.signal)
     case 'hog':
       for (;;) {
         io.allocate(2 ** 20)
