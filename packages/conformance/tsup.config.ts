@@ -1,4 +1,5 @@
 import { defineConfig } from 'tsup'
 import { base } from '../../tsup.base.js'
 
-export default defineConfig({ ...base, entry: { index: 'src/index.ts' } })
+// child is not imported by anything: the kit runs it as a program of its own.
+export default defineConfig({ ...base, entry: { index: 'src/index.ts', child: 'src/child.ts' } })

@@ -1,0 +1,23 @@
+import type { Concern } from '../options.js'
+import type { Test } from '../tools.js'
+import { create } from './create.js'
+import { exec } from './exec.js'
+import { exit } from './exit.js'
+import { files } from './files.js'
+import { identity } from './identity.js'
+import { lifecycle } from './lifecycle.js'
+import { logs } from './logs.js'
+import { manifest } from './manifest.js'
+import { states } from './states.js'
+
+export const suites: Partial<Record<Concern, (test: Test) => void>> = {
+  manifest,
+  create,
+  lifecycle,
+  states,
+  identity,
+  exit,
+  logs,
+  exec,
+  files,
+}
