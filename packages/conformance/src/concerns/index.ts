@@ -9,6 +9,11 @@ import { lifecycle } from './lifecycle.js'
 import { logs } from './logs.js'
 import { manifest } from './manifest.js'
 import { states } from './states.js'
+import { execStreams } from './exec-streams.js'
+import { metrics } from './metrics.js'
+import { events } from './events.js'
+import { pause } from './pause.js'
+import { limits } from './limits.js'
 
 export const suites: Partial<Record<Concern, (test: Test) => void>> = {
   manifest,
@@ -20,4 +25,9 @@ export const suites: Partial<Record<Concern, (test: Test) => void>> = {
   logs,
   exec,
   files,
+  'exec-streams': execStreams,
+  metrics,
+  events,
+  pause,
+  limits,
 }
