@@ -7,13 +7,14 @@ import { table } from './table.js'
 /** What the tests of one driver, on one engine, leave in `VMKIT_REPORT_DIR` as `<driver>[-<variant>].json`; see scripts/README.md. */
 export interface EngineReport {
   driver: string
-  variant?: string
-  engine?: string
+  variant?: string | null
+  engine?: string | null
   tested: boolean
   /** Why it was not tested. */
-  reason?: string
+  reason?: string | null
   passed?: number
-  failed?: number
+  /** Names of the tests that failed. */
+  failed?: string[]
   refused?: { capability: string; reason: string }[]
   skipped?: { test: string; reason: string }[]
 }
@@ -54,9 +55,9 @@ export function describeReports(reports: readonly EngineReport[]): string {
 }
 
 function title(report: EngineReport): string {
-  return report.variant === undefined ? report.driver : `${report.driver} (${report.variant})`
+  return report.variant == null ? report.driver : `${report.driver} (${report.variant})`
 }
 
-function counts({ passed = 0, failed = 0, refused = [], skipped = [] }: EngineReport): string {
-  return `${passed} passed, ${failed} failed, ${skipped.length} skipped, ${refused.length} refused`
+function counts({ passed = 0, failed = [], refused = [], skipped = [] }: EngineReport): string {
+  return `${passed} passed, ${failed.length} failed, ${skipped.length} skipped, ${refused.length} refused`
 }

@@ -25,9 +25,6 @@ export interface Stage {
   essential?: boolean
 }
 
-const NODE = process.execPath
-const bin = (path: string): string[] => [NODE, join(ROOT, 'node_modules', path)]
-
 /** A step that is one command, or the same command for several folders; each counts as one. */
 function commands(name: string, ...lines: (readonly string[])[]): Step {
   return {
@@ -43,19 +40,20 @@ function commands(name: string, ...lines: (readonly string[])[]): Step {
 const build = commands('build', ['npm', 'run', '--silent', 'build'])
 const backends = commands('backends up', ['scripts/backends', 'up'])
 
+/** By path: both TypeScripts call themselves `tsc`. */
+const typescript = (name: string) => (folder: string) => [process.execPath, join(ROOT, 'node_modules', name, 'bin/tsc'), '-p', folder]
+const script = (name: string, ...args: string[]): string[] => ['npm', 'run', '--silent', name, ...(args.length > 0 ? ['--', ...args] : [])]
+
 /** What needs no engine. */
-export const checks = (): Step[] => [
-  commands('typescript 6', ...typedFolders().map((folder) => [...bin('typescript/bin/tsc'), '-p', folder])),
-  commands('typescript 7', ...typedFolders().map((folder) => [...bin('typescript7/bin/tsc'), '-p', folder])),
-  commands('biome', [...bin('@biomejs/biome/bin/biome'), 'ci', '--error-on-warnings', '.']),
-  commands('knip', [...bin('knip/bin/knip.js')]),
-  commands('sherif', [...bin('sherif/index.js')]),
-  commands('lockfile', [...bin('tsx/dist/cli.mjs'), 'scripts/check-lockfile.ts']),
-  commands('publint', ...publicPackages().map((folder) => [...bin('publint/src/cli.js'), '--strict', folder])),
-  commands(
-    'attw',
-    ...publicPackages().map((folder) => [...bin('@arethetypeswrong/cli/dist/index.js'), '--profile', 'esm-only', '--pack', folder]),
-  ),
+const checks = (): Step[] => [
+  commands('typescript 6', ...typedFolders().map(typescript('typescript'))),
+  commands('typescript 7', ...typedFolders().map(typescript('typescript7'))),
+  commands('biome', script('check:biome')),
+  commands('knip', script('check:knip')),
+  commands('sherif', script('check:sherif')),
+  commands('lockfile', script('check:lockfile')),
+  commands('publint', ...publicPackages().map((folder) => script('check:publint', folder))),
+  commands('attw', ...publicPackages().map((folder) => script('check:attw', folder))),
 ]
 
 /** The tests on the Node that runs this; a missing engine fails. */

@@ -2,6 +2,9 @@ import { createManager, VMKitError } from '@vmkit/core'
 import '@vmkit/mock'
 import '@vmkit/process'
 
+// An author's view of the kit; exported so that the compiler keeps it.
+export type { ConformanceOptions } from '@vmkit/conformance'
+
 const manager = createManager()
 const vm = await manager.create({ name: 'packed', image: 'any' }, { driver: 'mock' })
 await vm.start()
