@@ -72,7 +72,7 @@ export type CapabilityManifest = { readonly [K in Capability]?: true | 'probe' }
 export type AnyCapabilities = { readonly [K in Capability]: 'probe' }
 
 export function isCapability(name: string): name is Capability {
-  return Object.hasOwn(TABLE, name)
+  return typeof name === 'string' && Object.hasOwn(TABLE, name)
 }
 
 const FIELD_CAPABILITY = new Map<ConfigField, Capability>(

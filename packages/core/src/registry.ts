@@ -27,9 +27,12 @@ function modules(): Map<string, DriverModule> {
  * @throws VMKitError `ALREADY_EXISTS` when another package holds the name; `INVALID_CONFIG` for a malformed module
  */
 export function registerDriver<O, C extends CapabilityManifest>(module: DriverModule<O, C>): void {
+  if (typeof module !== 'object' || module === null) throw invalidConfig('driver', 'a driver module', module)
   if (typeof module.name !== 'string' || !/^[a-z][a-z0-9-]*$/.test(module.name)) {
     throw invalidConfig('driver.name', 'a lower-case name', module.name)
   }
+  if (typeof module.package !== 'string') throw invalidConfig('driver.package', 'the name of an npm package', module.package)
+  if (typeof module.create !== 'function') throw invalidConfig('driver.create', 'a function', module.create)
   checkVersion(module.apiVersion, module.name)
   checkManifest(module.capabilities, module.name)
   const present = modules().get(module.name)
@@ -53,6 +56,7 @@ export function registeredDrivers(): readonly DriverModule[] {
 
 /** @throws VMKitError `NOT_FOUND` that says which import is missing */
 export function findDriver(name: string): DriverModule {
+  if (typeof name !== 'string') throw invalidConfig('name', 'the name of a driver', name)
   const module = modules().get(name)
   if (module) return module
   const known = [...modules().keys()]
@@ -81,28 +85,30 @@ export function driversWith(capability: Capability): string[] {
  */
 export function checkDriver(driver: VMDriver): void {
   if (typeof driver !== 'object' || driver === null) throw invalidConfig('driver', 'a VMDriver', driver)
+  if (typeof driver.name !== 'string' || driver.name === '') throw invalidConfig('driver.name', 'the name of the driver', driver.name)
   checkVersion(driver.apiVersion, driver.name)
   checkManifest(driver.capabilities, driver.name)
+  if (!Array.isArray(driver.fields)) throw invalidConfig('driver.fields', `the config fields that ${driver.name} honours`, driver.fields)
+  if (!DURABILITIES.includes(driver.durability)) throw invalidConfig('driver.durability', "'host' or 'app'", driver.durability)
+  if (!ISOLATIONS.includes(driver.isolation)) throw invalidConfig('driver.isolation', ISOLATIONS.join(', '), driver.isolation)
   for (const method of REQUIRED_METHODS) {
     if (typeof driver[method] !== 'function')
       throw invalidConfig(`driver.${method}`, `a method of the driver ${driver.name}`, driver[method])
   }
-  const claimed = new Set<string>(
-    CAPABILITIES.filter((capability) => driver.capabilities[capability]).flatMap((capability) => CAPABILITY_TABLE[capability].methods),
-  )
+  const claimed = CAPABILITIES.filter((capability) => driver.capabilities[capability])
+  for (const capability of claimed) {
+    const missing = CAPABILITY_TABLE[capability].methods.find((method) => !method.split('|').some((name) => hasMethod(driver, name)))
+    if (missing) throw invalidConfig(`driver.${missing}`, `a method, because the driver ${driver.name} claims \`${capability}\``, undefined)
+  }
+  const expected = new Set(claimed.flatMap(methodsOf))
   for (const capability of CAPABILITIES) {
-    for (const method of CAPABILITY_TABLE[capability].methods) {
-      const exists = method.split('|').some((name) => typeof methodAt(driver, name) === 'function')
-      if (claimed.has(method) && !exists) {
-        throw invalidConfig(`driver.${method}`, `a method, because the driver ${driver.name} claims \`${capability}\``, undefined)
-      }
-      if (exists && !claimed.has(method) && !method.includes('|') && !claimedElsewhere(claimed, method)) {
-        throw invalidConfig(`driver.capabilities`, `\`${capability}\`, because the driver ${driver.name} has ${method}`, undefined)
-      }
-    }
+    const extra = methodsOf(capability).find((name) => !expected.has(name) && hasMethod(driver, name))
+    if (extra) throw invalidConfig('driver.capabilities', `\`${capability}\`, because the driver ${driver.name} has ${extra}`, undefined)
   }
 }
 
+const DURABILITIES: readonly unknown[] = ['host', 'app']
+const ISOLATIONS: readonly unknown[] = ['none', 'process', 'container', 'sandbox', 'vm']
 const REQUIRED_METHODS = [
   'probe',
   'create',
@@ -118,12 +124,14 @@ const REQUIRED_METHODS = [
   'close',
 ] as const
 
-function claimedElsewhere(claimed: ReadonlySet<string>, method: string): boolean {
-  return [...claimed].some((entry) => entry.split('|').includes(method))
+/** The names of all methods that can implement a capability. */
+function methodsOf(capability: Capability): string[] {
+  return CAPABILITY_TABLE[capability].methods.flatMap((method) => method.split('|'))
 }
 
-function methodAt(driver: VMDriver, dotted: string): unknown {
-  return dotted.split('.').reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], driver)
+function hasMethod(driver: VMDriver, dotted: string): boolean {
+  const found = dotted.split('.').reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], driver)
+  return typeof found === 'function'
 }
 
 function checkVersion(version: unknown, name: string): void {

@@ -26,6 +26,7 @@ export class EventBus {
   subscribe(signal: AbortSignal): AsyncIterable<VMEvent> {
     const reader = { queue: channel<VMEvent>({ capacity: MOST_QUEUED + 1, onClose: () => this.#readers.delete(reader) }), queued: 0 }
     this.#readers.add(reader)
+    if (signal.aborted) reader.queue.end()
     signal.addEventListener('abort', () => reader.queue.end(), { once: true })
     return counted(reader)
   }
