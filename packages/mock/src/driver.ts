@@ -6,6 +6,7 @@ import {
   type VMInfo,
   VMKitError,
   type VMStatus,
+  validate,
 } from '@vmkit/core/driver'
 import { packTree, unpackTree } from './archive.js'
 import { capabilities } from './capabilities.js'
@@ -14,7 +15,7 @@ import { ensureImage, enterCall, mockImages } from './images.js'
 import { Machine, type SavedState } from './machine.js'
 import { mockBundles, mockMigration } from './migration.js'
 import { mockNetworks, mockVolumes } from './named.js'
-import { type MockDriver, type MockOptions, readOptions } from './options.js'
+import { type MockDriver, type MockOptions, machineOptions, readOptions } from './options.js'
 
 export { MockBackend, type MockBackendOptions, mockBackend } from './backend.js'
 export { type Clock, type FakeClock, fakeClock, realClock } from './clock.js'
@@ -22,6 +23,21 @@ export type { Fault, Latency } from './faults.js'
 export { FileTree } from './file-tree.js'
 export type { MockDriver, MockOptions } from './options.js'
 export type { Program, ProgramIO, ProgramOutput } from './programs.js'
+
+const fields = Object.freeze([
+  'command',
+  'args',
+  'env',
+  'workdir',
+  'user',
+  'tty',
+  'stop',
+  'files',
+  'rootfs',
+  'disk',
+  'kernel',
+  'cloudInit',
+] as const)
 
 /** A driver whose machines live in this process: their programs are functions, their files a map, their ports real. */
 export function mock(options: MockOptions = {}): MockDriver & { readonly backend: ReturnType<typeof readOptions>['backend'] } {
@@ -37,7 +53,7 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
     name: 'mock',
     apiVersion: 1,
     capabilities,
-    fields: ['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'rootfs', 'disk', 'kernel', 'cloudInit'],
+    fields,
     durability: 'app',
     isolation: 'none',
     backend,
@@ -50,6 +66,7 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
 
     async create(config, ctx) {
       await enter('create', ctx)
+      validate(machineOptions, config.driverOptions.mock ?? {}, { root: 'config.driverOptions.mock', driver: 'mock' })
       if (config.image !== undefined) await ensureImage(backend, config.image, config.pull, ctx)
       const machine = new Machine(config, backend.surroundings)
       backend.add(machine)
@@ -293,12 +310,12 @@ function infoOf(machine: Machine): VMInfo {
   return {
     ...summaryOf(machine),
     ...statusOf(machine),
-    config: machine.config,
+    config: { ...machine.config, ...machine.limits },
     addresses: [],
     ports: machine.ports,
     startedAt: machine.startedAt,
     pid: null,
-    details: { devices: [...machine.devices.keys()], limits: machine.limits },
+    details: { devices: [...machine.devices.keys()] },
   }
 }
 

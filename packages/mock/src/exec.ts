@@ -3,6 +3,7 @@ import {
   type ExecExit,
   type ExecRequest,
   type ExecSession,
+  invalidConfig,
   type OutputChunk,
   type TerminalSession,
   VMKitError,
@@ -20,12 +21,16 @@ export function execIn(backend: MockBackend, machine: Machine, request: ExecRequ
   if (limits.pids !== undefined && execs.size + 2 > limits.pids) {
     throw new VMKitError('RESOURCE_EXHAUSTED', `The machine has its ${limits.pids} processes already`)
   }
+  const { workdir = machine.workdir } = request
+  if (workdir !== machine.workdir && machine.files.find(workdir)?.type !== 'directory') {
+    throw invalidConfig('options.workdir', 'a folder of the machine', workdir)
+  }
   const [name] = request.command as [string]
   const program = backend.program(name) ?? notFound
   const output = channel<OutputChunk>({ capacity: 16 })
   const process = machine.run(program, request.command, {
     env: request.env,
-    workdir: request.workdir,
+    workdir,
     stdin: request.stdin ?? false,
     terminal: request.tty,
     output: async (source, data) => void (await output.write({ source, data })),

@@ -28,6 +28,9 @@ const schema = z.strictObject({
   without: z.optional(z.record(z.string(), z.string())),
 })
 
+/** A mock machine takes no options of its own. */
+export const machineOptions = z.strictObject({})
+
 /** @throws VMKitError `INVALID_CONFIG` naming the option */
 export function readOptions(options: MockOptions): { backend: MockBackend; without: NonNullable<MockOptions['without']> } {
   validate(schema, options, { root: 'options', driver: 'mock' })

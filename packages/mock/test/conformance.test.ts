@@ -4,7 +4,8 @@ import { mock, mockBackend } from '../src/driver.js'
 import { workload } from './workload.js'
 
 const programs = { workload }
-const backend = mockBackend({ programs })
+const IMAGE = 'busybox:1.36'
+const backend = mockBackend({ programs, registry: [IMAGE] })
 const IMPOSSIBLE = { tree: 'a mock program has no child processes', alive: 'a mock program has no process ids' }
 
 conformance({
@@ -18,6 +19,6 @@ conformance({
   command: (work) =>
     work.does in IMPOSSIBLE ? { cannot: IMPOSSIBLE[work.does as keyof typeof IMPOSSIBLE] } : ['workload', JSON.stringify(work)],
   disrupt: { down: async () => backend.disconnect(), up: async () => backend.reconnect() },
-  images: { reference: 'busybox:1.36', missing: 'nobody/nothing:0', buildContext: import.meta.dirname },
+  images: { reference: IMAGE, missing: 'nobody/nothing:0', buildContext: import.meta.dirname },
   device: { type: 'host', path: '/dev/null' },
 })
