@@ -320,8 +320,10 @@ export class Backend {
   }
 
   events(signal?: AbortSignal): AsyncIterableIterator<VMEvent> {
+    // Without a probe between: what happens after the first pull must not be missed.
+    const isCertain = this.#host !== undefined || this.driver.capabilities.events === true
     return this.stream({ operation: 'events', endsQuietly: true }, signal, (ctx) =>
-      this.#host ? this.#events(ctx) : this.#eventsOnceProbed(ctx),
+      isCertain ? this.#events(ctx) : this.#eventsOnceProbed(ctx),
     )
   }
 
