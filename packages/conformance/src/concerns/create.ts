@@ -87,7 +87,7 @@ export function create(test: Test): void {
   })
 
   test('options of the driver that it does not know are refused, and nothing is made', {}, async (t) => {
-    const error = await rejects(t.driver.create(t.config({ does: 'idle' }, { driverOptions: { [t.driver.name]: { vmkitNoSuchOption: 1 } } })), ['INVALID_CONFIG', 'UNSUPPORTED'])
+    const error = await rejects(t.driver.create(t.config({ does: 'idle' }, { driverOptions: { [t.facts.name]: { vmkitNoSuchOption: 1 } } })), ['INVALID_CONFIG', 'UNSUPPORTED'])
     assert.match(error.message, /vmkitNoSuchOption/)
     assert.equal((await t.mine()).length, 0)
   })
