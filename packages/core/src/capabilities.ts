@@ -50,11 +50,7 @@ const TABLE = {
   clone: row('make a new machine from a snapshot', ['clone']),
   'migrate.cold': row('move a stopped machine to another host', MIGRATION_METHODS),
   'migrate.live': row('move a running machine to another host', MIGRATION_METHODS),
-  images: row(
-    'pull, list, remove and import images',
-    ['images.pull', 'images.list', 'images.remove', 'images.import'],
-    ['image', 'pull'],
-  ),
+  images: row('pull, list, remove and import images', ['images.pull', 'images.list', 'images.remove', 'images.import'], ['image', 'pull']),
   build: row('build an image from a folder', ['images.build']),
   bundle: row('carry a machine to another driver', ['exportBundle', 'importBundle']),
 } satisfies Record<string, CapabilityRow>
@@ -76,7 +72,7 @@ export type CapabilityManifest = { readonly [K in Capability]?: true | 'probe' }
 export type AnyCapabilities = { readonly [K in Capability]: 'probe' }
 
 export function isCapability(name: string): name is Capability {
-  return Object.hasOwn(TABLE, name)
+  return typeof name === 'string' && Object.hasOwn(TABLE, name)
 }
 
 const FIELD_CAPABILITY = new Map<ConfigField, Capability>(

@@ -1,6 +1,6 @@
 /** What driver authors use beside `@vmkit/core`: the contract, and the pieces that most drivers need. */
 export { CAPABILITIES, CAPABILITY_TABLE, type Capability, type CapabilityManifest } from './capabilities.js'
-export type { MachineConfig } from './config/types.js'
+export type { DeviceConfig, MachineConfig } from './config/types.js'
 export { type ValidateOptions, validate } from './config/validate.js'
 export * from './driver.js'
 export { describeValue, invalidConfig, VMKitError, type VMKitErrorDetails } from './errors.js'

@@ -219,7 +219,11 @@ export interface OptionalDriverMethods {
   /** On the target: forget it, leave nothing. Harmless when there is nothing. */
   cancelIncoming?(ticket: MigrationTicket, ctx: CallContext): Promise<void>
   exportBundle?(id: string, ctx: CallContext): AsyncIterable<Uint8Array>
-  importBundle?(bundle: AsyncIterable<Uint8Array>, options: { name?: string; labels: Record<string, string> }, ctx: CallContext): Promise<MachineRef>
+  importBundle?(
+    bundle: AsyncIterable<Uint8Array>,
+    options: { name?: string; labels: Record<string, string> },
+    ctx: CallContext,
+  ): Promise<MachineRef>
   images?: DriverImages
 }
 

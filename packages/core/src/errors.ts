@@ -57,21 +57,16 @@ const BRAND = Symbol.for('@vmkit/VMKitError')
 
 /** The one error class of vmkit. Switch on `code`; `message` is for people. */
 export class VMKitError extends Error {
-  static {
-    Object.defineProperty(VMKitError.prototype, BRAND, { value: true })
-    Object.defineProperty(VMKitError.prototype, 'name', { value: 'VMKitError' })
-  }
-
   readonly code: ErrorCode
-  readonly driver?: string
-  readonly operation?: string
-  readonly vmId?: string
+  declare readonly driver?: string
+  declare readonly operation?: string
+  declare readonly vmId?: string
   readonly retryable: boolean
-  readonly hint?: string
-  readonly capability?: string
-  readonly field?: string
-  readonly issues?: readonly ConfigIssue[]
-  readonly evidence?: ErrorEvidence
+  declare readonly hint?: string
+  declare readonly capability?: string
+  declare readonly field?: string
+  declare readonly issues?: readonly ConfigIssue[]
+  declare readonly evidence?: ErrorEvidence
 
   constructor(code: ErrorCode, message: string, details: VMKitErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
@@ -87,15 +82,18 @@ export class VMKitError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     // biome-ignore lint/complexity/noThisInStatic: a subclass must test itself, not VMKitError
     if (this !== VMKitError) return Function.prototype[Symbol.hasInstance].call(this, value)
-    return typeof value === 'object' && value !== null && BRAND in value
+    try {
+      return typeof value === 'object' && value !== null && BRAND in value
+    } catch {
+      return false // a proxy that refuses
+    }
   }
 
   /** Any thrown value as a VMKitError: an error of ours gains the context it lacks, any other becomes its cause. */
   static from(value: unknown, context: VMKitErrorDetails & { code?: ErrorCode } = {}): VMKitError {
     if (value instanceof VMKitError) return value.with(context)
     const { code = 'BACKEND_ERROR', ...details } = context
-    const message = value instanceof Error ? value.message : String(value)
-    return new VMKitError(code, message, { cause: value, ...details })
+    return new VMKitError(code, messageOf(value), { cause: value, ...details })
   }
 
   /** This error with the details it does not have yet; itself when there is nothing to add. */
@@ -113,12 +111,24 @@ export class VMKitError extends Error {
   toJSON(): Record<string, unknown> {
     const json: Record<string, unknown> = { name: this.name, code: this.code, message: this.message, retryable: this.retryable }
     for (const key of DETAIL_KEYS) if (this[key] !== undefined) json[key] = this[key]
-    if (this.cause !== undefined) json.cause = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    if (this.cause !== undefined) json.cause = messageOf(this.cause)
     return json
   }
 }
 
+Object.defineProperty(VMKitError.prototype, BRAND, { value: true })
+Object.defineProperty(VMKitError.prototype, 'name', { value: 'VMKitError' })
+
 const DETAIL_KEYS = ['driver', 'operation', 'vmId', 'hint', 'capability', 'field', 'issues', 'evidence'] as const
+
+/** What was thrown, as text; anything may be thrown, also what cannot be read. */
+export function messageOf(value: unknown): string {
+  try {
+    return value instanceof Error ? String(value.message) : String(value)
+  } catch {
+    return 'a value without a text'
+  }
+}
 
 /** `INVALID_CONFIG` for one field: names it, what was expected and what came. */
 export function invalidConfig(path: string, expected: string, received: unknown, details: VMKitErrorDetails = {}): VMKitError {
@@ -133,31 +143,41 @@ export function invalidConfigFrom(issues: ConfigIssue[], details: VMKitErrorDeta
 
 const LONGEST_VALUE = 80
 
-/** A value as an error message shows it: short, quoted, with its type. Never call it on a secret. */
+/** A value as an error message shows it: short, quoted, with its type; of an object only that it is one. Never call it on a secret. */
 export function describeValue(value: unknown): string {
   if (value === undefined) return 'nothing'
   if (value === null) return 'null'
   if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`
-  return `${clip(render(value))} (${typeOf(value)})`
+  if (typeof value === 'object') return sized(value)
+  return `${clip(typeof value === 'string' ? JSON.stringify(value) : String(value))} (${typeof value})`
 }
 
 /** Only the kind of a value, for fields that may hold secrets. */
 export function typeOf(value: unknown): string {
   if (value === null) return 'null'
-  if (Array.isArray(value)) return 'array'
-  return typeof value
+  return typeof value === 'object' && isArray(value) ? 'array' : typeof value
 }
 
-function render(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value)
-  if (typeof value !== 'object') return String(value)
+function isArray(value: object): boolean {
   try {
-    return JSON.stringify(value) ?? 'object'
+    return Array.isArray(value)
   } catch {
-    return 'object'
+    return false // a revoked proxy
   }
 }
 
-function clip(text: string): string {
+// What is inside an object may be a secret, or answer with an exception.
+function sized(value: object): string {
+  try {
+    const { length } = Object.keys(value)
+    if (Array.isArray(value)) return length === 0 ? '[] (array)' : `an array of ${value.length}`
+    return length === 0 ? '{} (object)' : 'an object'
+  } catch {
+    return 'an object'
+  }
+}
+
+/** Text of a length that fits a message. */
+export function clip(text: string): string {
   return text.length <= LONGEST_VALUE ? text : `${text.slice(0, LONGEST_VALUE)}…`
 }

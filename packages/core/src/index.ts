@@ -7,7 +7,14 @@
 // biome-ignore lint/suspicious/noEmptyInterface: empty until driver packages augment it
 export interface DriverRegistry {}
 
-export { type AnyCapabilities, CAPABILITIES, CAPABILITY_TABLE, type Capability, type CapabilityManifest, isCapability } from './capabilities.js'
+export {
+  type AnyCapabilities,
+  CAPABILITIES,
+  CAPABILITY_TABLE,
+  type Capability,
+  type CapabilityManifest,
+  isCapability,
+} from './capabilities.js'
 export { parseConfig } from './config/parse.js'
 export type {
   CloudInitConfig,
@@ -29,8 +36,8 @@ export type {
 export type { BuildRequest, HostProbe, ListFilter, PullRequest, VMDriver } from './driver.js'
 export { type ConfigIssue, ERROR_CODES, type ErrorCode, type ErrorEvidence, VMKitError, type VMKitErrorDetails } from './errors.js'
 export type * from './machine.js'
-export type { ManagerHooks } from './manager/backend.js'
 export type { CreateOptions, DriverHandle, GetOptions, ImagesApi, NamedApi } from './manager/driver-types.js'
+export type { ManagerHooks } from './manager/hooks.js'
 export { createManager, type ManagerOptions, type VMManager } from './manager/manager.js'
 export { type CallOptions, type OperationInfo, operationChannel } from './manager/operation.js'
 export type { DisposePolicy } from './manager/owner.js'
@@ -51,6 +58,6 @@ export type {
   VMFiles,
   WaitForOptions,
 } from './manager/vm-types.js'
-export { type DriverModule, findDriver, registeredDrivers, registerDriver } from './registry.js'
+export { type DriverModule, findDriver, registerDriver, registeredDrivers } from './registry.js'
 export { legalStates } from './states.js'
 export { parseBytes, parseDuration } from './units.js'

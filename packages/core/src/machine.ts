@@ -2,8 +2,9 @@
  * The data of a machine: what drivers report and apps read. Sizes are bytes, times are milliseconds since the epoch
  * unless a name says otherwise. What a backend does not tell is `null`, never a guess.
  */
-import type { MachineConfig, PortProtocol } from './config/types.js'
+
 import type { Capability } from './capabilities.js'
+import type { MachineConfig, PortProtocol } from './config/types.js'
 
 export type VMState =
   | 'created'

@@ -1,5 +1,5 @@
-import { API_VERSIONS, type VMDriver } from './driver.js'
 import { CAPABILITIES, CAPABILITY_TABLE, type Capability, type CapabilityManifest, isCapability } from './capabilities.js'
+import { API_VERSIONS, type VMDriver } from './driver.js'
 import { describeValue, invalidConfig, VMKitError } from './errors.js'
 
 /** What a driver package registers when it is imported. Making a driver touches no host: that is the probe's job. */
@@ -27,17 +27,24 @@ function modules(): Map<string, DriverModule> {
  * @throws VMKitError `ALREADY_EXISTS` when another package holds the name; `INVALID_CONFIG` for a malformed module
  */
 export function registerDriver<O, C extends CapabilityManifest>(module: DriverModule<O, C>): void {
+  if (typeof module !== 'object' || module === null) throw invalidConfig('driver', 'a driver module', module)
   if (typeof module.name !== 'string' || !/^[a-z][a-z0-9-]*$/.test(module.name)) {
     throw invalidConfig('driver.name', 'a lower-case name', module.name)
   }
+  if (typeof module.package !== 'string') throw invalidConfig('driver.package', 'the name of an npm package', module.package)
+  if (typeof module.create !== 'function') throw invalidConfig('driver.create', 'a function', module.create)
   checkVersion(module.apiVersion, module.name)
   checkManifest(module.capabilities, module.name)
   const present = modules().get(module.name)
   if (present && present.package !== module.package) {
-    throw new VMKitError('ALREADY_EXISTS', `The driver name \`${module.name}\` is taken by ${present.package}; ${module.package} cannot register it too`, {
-      driver: module.name,
-      hint: `Import one of the two, or wire the other one explicitly: createManager({ drivers: { other: create() } })`,
-    })
+    throw new VMKitError(
+      'ALREADY_EXISTS',
+      `The driver name \`${module.name}\` is taken by ${present.package}; ${module.package} cannot register it too`,
+      {
+        driver: module.name,
+        hint: `Import one of the two, or wire the other one explicitly: createManager({ drivers: { other: create() } })`,
+      },
+    )
   }
   if (!present) modules().set(module.name, module as unknown as DriverModule)
 }
@@ -49,13 +56,18 @@ export function registeredDrivers(): readonly DriverModule[] {
 
 /** @throws VMKitError `NOT_FOUND` that says which import is missing */
 export function findDriver(name: string): DriverModule {
+  if (typeof name !== 'string') throw invalidConfig('name', 'the name of a driver', name)
   const module = modules().get(name)
   if (module) return module
   const known = [...modules().keys()]
-  throw new VMKitError('NOT_FOUND', `No driver \`${name}\` is registered; ${known.length > 0 ? `there are: ${known.join(', ')}` : 'there is none'}`, {
-    driver: name,
-    hint: `add: import '${OWN_DRIVERS.has(name) ? `@vmkit/${name}` : 'the package of this driver'}' (a type-only import does not register it)`,
-  })
+  throw new VMKitError(
+    'NOT_FOUND',
+    `No driver \`${name}\` is registered; ${known.length > 0 ? `there are: ${known.join(', ')}` : 'there is none'}`,
+    {
+      driver: name,
+      hint: `add: import '${OWN_DRIVERS.has(name) ? `@vmkit/${name}` : 'the package of this driver'}' (a type-only import does not register it)`,
+    },
+  )
 }
 
 const OWN_DRIVERS: ReadonlySet<string> = new Set(['kvm', 'docker', 'containerd', 'kata', 'process', 'mock'])
@@ -73,46 +85,71 @@ export function driversWith(capability: Capability): string[] {
  */
 export function checkDriver(driver: VMDriver): void {
   if (typeof driver !== 'object' || driver === null) throw invalidConfig('driver', 'a VMDriver', driver)
+  if (typeof driver.name !== 'string' || driver.name === '') throw invalidConfig('driver.name', 'the name of the driver', driver.name)
   checkVersion(driver.apiVersion, driver.name)
   checkManifest(driver.capabilities, driver.name)
+  if (!Array.isArray(driver.fields)) throw invalidConfig('driver.fields', `the config fields that ${driver.name} honours`, driver.fields)
+  if (!DURABILITIES.includes(driver.durability)) throw invalidConfig('driver.durability', "'host' or 'app'", driver.durability)
+  if (!ISOLATIONS.includes(driver.isolation)) throw invalidConfig('driver.isolation', ISOLATIONS.join(', '), driver.isolation)
   for (const method of REQUIRED_METHODS) {
-    if (typeof driver[method] !== 'function') throw invalidConfig(`driver.${method}`, `a method of the driver ${driver.name}`, driver[method])
+    if (typeof driver[method] !== 'function')
+      throw invalidConfig(`driver.${method}`, `a method of the driver ${driver.name}`, driver[method])
   }
-  const claimed = new Set<string>(CAPABILITIES.filter((capability) => driver.capabilities[capability]).flatMap((capability) => CAPABILITY_TABLE[capability].methods))
+  const claimed = CAPABILITIES.filter((capability) => driver.capabilities[capability])
+  for (const capability of claimed) {
+    const missing = CAPABILITY_TABLE[capability].methods.find((method) => !method.split('|').some((name) => hasMethod(driver, name)))
+    if (missing) throw invalidConfig(`driver.${missing}`, `a method, because the driver ${driver.name} claims \`${capability}\``, undefined)
+  }
+  const expected = new Set(claimed.flatMap(methodsOf))
   for (const capability of CAPABILITIES) {
-    for (const method of CAPABILITY_TABLE[capability].methods) {
-      const exists = method.split('|').some((name) => typeof methodAt(driver, name) === 'function')
-      if (claimed.has(method) && !exists) {
-        throw invalidConfig(`driver.${method}`, `a method, because the driver ${driver.name} claims \`${capability}\``, undefined)
-      }
-      if (exists && !claimed.has(method) && !method.includes('|') && !claimedElsewhere(claimed, method)) {
-        throw invalidConfig(`driver.capabilities`, `\`${capability}\`, because the driver ${driver.name} has ${method}`, undefined)
-      }
-    }
+    const extra = methodsOf(capability).find((name) => !expected.has(name) && hasMethod(driver, name))
+    if (extra) throw invalidConfig('driver.capabilities', `\`${capability}\`, because the driver ${driver.name} has ${extra}`, undefined)
   }
 }
 
-const REQUIRED_METHODS = ['probe', 'create', 'start', 'stop', 'kill', 'delete', 'getStatus', 'getInfo', 'getMetrics', 'list', 'wait', 'close'] as const
+const DURABILITIES: readonly unknown[] = ['host', 'app']
+const ISOLATIONS: readonly unknown[] = ['none', 'process', 'container', 'sandbox', 'vm']
+const REQUIRED_METHODS = [
+  'probe',
+  'create',
+  'start',
+  'stop',
+  'kill',
+  'delete',
+  'getStatus',
+  'getInfo',
+  'getMetrics',
+  'list',
+  'wait',
+  'close',
+] as const
 
-function claimedElsewhere(claimed: ReadonlySet<string>, method: string): boolean {
-  return [...claimed].some((entry) => entry.split('|').includes(method))
+/** The names of all methods that can implement a capability. */
+function methodsOf(capability: Capability): string[] {
+  return CAPABILITY_TABLE[capability].methods.flatMap((method) => method.split('|'))
 }
 
-function methodAt(driver: VMDriver, dotted: string): unknown {
-  return dotted.split('.').reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], driver)
+function hasMethod(driver: VMDriver, dotted: string): boolean {
+  const found = dotted.split('.').reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], driver)
+  return typeof found === 'function'
 }
 
 function checkVersion(version: unknown, name: string): void {
   if (!API_VERSIONS.includes(version as number)) {
-    throw new VMKitError('UNSUPPORTED', `The driver ${name} speaks contract version ${describeValue(version)}; this core accepts ${API_VERSIONS.join(' and ')}`, {
-      driver: name,
-      hint: 'Install versions of the driver and of @vmkit/core that belong together',
-    })
+    throw new VMKitError(
+      'UNSUPPORTED',
+      `The driver ${name} speaks contract version ${describeValue(version)}; this core accepts ${API_VERSIONS.join(' and ')}`,
+      {
+        driver: name,
+        hint: 'Install versions of the driver and of @vmkit/core that belong together',
+      },
+    )
   }
 }
 
 function checkManifest(manifest: unknown, name: string): void {
-  if (typeof manifest !== 'object' || manifest === null) throw invalidConfig('driver.capabilities', `a manifest of the driver ${name}`, manifest)
+  if (typeof manifest !== 'object' || manifest === null)
+    throw invalidConfig('driver.capabilities', `a manifest of the driver ${name}`, manifest)
   for (const [flag, claim] of Object.entries(manifest)) {
     if (!isCapability(flag)) throw invalidConfig(`driver.capabilities.${flag}`, 'a capability that core knows', flag)
     if (claim !== true && claim !== 'probe') throw invalidConfig(`driver.capabilities.${flag}`, "true or 'probe'", claim)

@@ -21,7 +21,17 @@ export type GuardedOperation =
 /** `go`: call the driver. `done`: the machine is already there, resolve. `no`: `INVALID_STATE`. */
 export type Verdict = 'go' | 'done' | 'no'
 
-const STATES: readonly VMState[] = ['created', 'starting', 'running', 'paused', 'stopping', 'stopped', 'failed', 'migrating', 'unknown']
+export const STATES: readonly VMState[] = [
+  'created',
+  'starting',
+  'running',
+  'paused',
+  'stopping',
+  'stopped',
+  'failed',
+  'migrating',
+  'unknown',
+]
 
 /*
  * The one table of what is legal when. Columns follow STATES. In `unknown` the backend decides: core does not know better.

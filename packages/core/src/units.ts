@@ -45,7 +45,7 @@ export function parseDuration(value: number | string, field = 'duration'): numbe
 }
 
 function withUnit(text: string, units: Readonly<Record<string, number>>): number | undefined {
-  const match = /^(\d+(?:\.\d+)?) ?([A-Za-z]+)$/.exec(text)
-  const factor = match ? units[match[2] as string] : undefined
-  return factor === undefined ? undefined : Number(match?.[1]) * factor
+  const [, amount, unit] = (typeof text === 'string' && /^(\d+(?:\.\d+)?) ?([A-Za-z]+)$/.exec(text)) || []
+  if (amount === undefined || unit === undefined || !Object.hasOwn(units, unit)) return undefined
+  return Number(amount) * (units[unit] as number)
 }

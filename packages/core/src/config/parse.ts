@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto'
+import { invalidConfigFrom, typeOf } from '../errors.js'
 import { configSchema, name as nameSchema } from './schema.js'
 import type { MachineConfig, VMConfig } from './types.js'
-import { validate } from './validate.js'
+import { unreadable, validate } from './validate.js'
 
 // Values below these fields may be secrets: messages tell their type only.
 const SECRET_FIELDS: ReadonlySet<PropertyKey> = new Set(['env', 'cloudInit', 'driverOptions'])
 
 function isSecret(path: readonly PropertyKey[]): boolean {
-  return SECRET_FIELDS.has(path[0] as PropertyKey) || (path[0] === 'files' && path[2] === 'content')
+  if (path.length === 0 || SECRET_FIELDS.has(path[0] as PropertyKey)) return true
+  return path[0] === 'files' && path[2] !== 'path' && path[2] !== 'mode'
 }
 
 /**
@@ -15,8 +17,25 @@ function isSecret(path: readonly PropertyKey[]): boolean {
  * @throws VMKitError `INVALID_CONFIG` naming every bad field, what was expected and what came
  */
 export function parseConfig(config: VMConfig): MachineConfig {
-  const parsed = validate(configSchema, config, { root: 'config', isSecret })
-  return { ...parsed, name: parsed.name ?? randomName() }
+  return parseGiven(config).parsed
+}
+
+/** The same, with the fields that were given: a getter is asked once only. */
+export function parseGiven(config: VMConfig): { given: Readonly<Record<string, unknown>>; parsed: MachineConfig } {
+  const given = copyOf(config)
+  const parsed = validate(configSchema, given, { root: 'config', isSecret })
+  const present = Object.fromEntries(Object.entries(parsed).filter(([, value]) => value !== undefined))
+  return { given, parsed: { ...present, name: parsed.name ?? randomName() } as MachineConfig }
+}
+
+function copyOf(config: VMConfig): Record<string, unknown> {
+  const type = typeOf(config)
+  if (type !== 'object') throw invalidConfigFrom([{ path: 'config', expected: 'an object', received: type }])
+  try {
+    return { ...config }
+  } catch (error) {
+    throw unreadable('config', error)
+  }
 }
 
 /** @throws VMKitError `INVALID_CONFIG` naming `field` */

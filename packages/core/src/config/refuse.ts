@@ -1,19 +1,21 @@
 import { capabilityOfField } from '../capabilities.js'
 import type { VMDriver } from '../driver.js'
 import type { VMKitError } from '../errors.js'
-import type { ConfigField, VMConfig } from './types.js'
+import type { ConfigField, MachineConfig } from './types.js'
 
 /** Fields that core itself or every driver honours. */
 const UNIVERSAL: ReadonlySet<ConfigField> = new Set(['name', 'labels', 'ttl', 'driverOptions'])
 
-/** The first field that was set although nothing here would honour it. */
+/** The first field that was set although nothing here would honour it. `parsed` is what came of `given`. */
 export function refusedField(
-  config: VMConfig,
+  given: Readonly<Record<string, unknown>>,
+  parsed: MachineConfig,
   driver: Pick<VMDriver, 'fields'>,
   unsupported: (capability: ReturnType<typeof capabilityOfField>, field: ConfigField) => VMKitError | undefined,
 ): VMKitError | undefined {
-  for (const field of Object.keys(config) as ConfigField[]) {
-    if (!isSet(config[field]) || UNIVERSAL.has(field) || driver.fields.includes(field)) continue
+  for (const field of Object.keys(parsed) as ConfigField[]) {
+    // What was not given is in `parsed` as a default, which asks for nothing.
+    if (given[field] === undefined || !isSet(parsed[field]) || UNIVERSAL.has(field) || driver.fields.includes(field)) continue
     const error = unsupported(capabilityOfField(field), field)
     if (error) return error
   }

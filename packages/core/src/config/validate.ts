@@ -1,4 +1,4 @@
-import { type ConfigIssue, describeValue, invalidConfigFrom, typeOf, VMKitError, type VMKitErrorDetails } from '../errors.js'
+import { type ConfigIssue, clip, describeValue, invalidConfigFrom, typeOf, VMKitError, type VMKitErrorDetails } from '../errors.js'
 import type { ZodMiniType } from '../schema.js'
 
 export interface ValidateOptions extends VMKitErrorDetails {
@@ -14,18 +14,20 @@ export interface ValidateOptions extends VMKitErrorDetails {
  */
 export function validate<T>(schema: ZodMiniType<T>, value: unknown, options: ValidateOptions): T {
   const { root, isSecret = () => false, ...details } = options
-  let result: ReturnType<typeof schema.safeParse>
+  let issues: ConfigIssue[]
   try {
-    result = schema.safeParse(value)
+    const result = schema.safeParse(value)
+    if (result.success) return result.data
+    issues = result.error.issues.flatMap((issue) => toIssues(issue as Issue, value, root, isSecret))
   } catch (error) {
-    // A getter or proxy of the caller threw while its value was read.
-    throw invalidConfigFrom([{ path: root, expected: 'plain data', received: 'a value that throws when read' }], { cause: error, ...details })
+    throw unreadable(root, error, details)
   }
-  if (result.success) return result.data
-  throw invalidConfigFrom(
-    result.error.issues.flatMap((issue) => toIssues(issue as Issue, value, root, isSecret)),
-    details,
-  )
+  throw invalidConfigFrom(issues, details)
+}
+
+/** A getter or proxy of the caller threw while its value was read. */
+export function unreadable(path: string, cause: unknown, details: VMKitErrorDetails = {}): VMKitError {
+  return invalidConfigFrom([{ path, expected: 'plain data', received: 'a value that throws when read' }], { cause, ...details })
 }
 
 interface Issue {
@@ -40,6 +42,7 @@ interface Issue {
   maximum?: number
   divisor?: number
   errors?: Issue[][]
+  issues?: Issue[]
 }
 
 function toIssues(issue: Issue, value: unknown, root: string, isSecret: (path: readonly PropertyKey[]) => boolean): ConfigIssue[] {
@@ -50,7 +53,20 @@ function toIssues(issue: Issue, value: unknown, root: string, isSecret: (path: r
   // A union of texts and objects: the branch that went deepest names the field the user meant.
   const inner = issue.code === 'invalid_union' && typeof at === 'object' ? deepest(issue.errors) : undefined
   if (inner) return inner.flatMap((found) => toIssues({ ...found, path: [...issue.path, ...found.path] }, value, root, isSecret))
-  return [{ path: pathText(root, issue.path), expected: expectation(issue), received: isSecret(issue.path) ? typeOf(at) : describeValue(at) }]
+  const secret = isSecret(issue.path)
+  const shown = issue.code === 'invalid_key' ? issue.path.at(-1) : at
+  return [
+    {
+      path: pathText(root, secret ? issue.path.map(withoutValue) : issue.path),
+      expected: expectation(issue),
+      received: secret ? typeOf(shown) : describeValue(shown),
+    },
+  ]
+}
+
+/** A name such as `TOKEN=abc`, given where `{ TOKEN: 'abc' }` was meant, holds the secret itself. */
+function withoutValue(key: PropertyKey): PropertyKey {
+  return typeof key === 'string' ? (key.split('=')[0] as string) : key
 }
 
 function deepest(branches: Issue[][] | undefined): Issue[] | undefined {
@@ -70,6 +86,8 @@ function expectation(issue: Issue): string {
       return issue.options
         ? `one of ${issue.options.map((value) => JSON.stringify(value)).join(', ')}`
         : (issue.errors ?? []).map((branch) => branch.map(expectation).join(' and ')).join(' or ')
+    case 'invalid_key':
+      return (issue.issues ?? []).map(expectation).join(' and ')
     case 'too_small':
       return `at least ${issue.minimum}`
     case 'too_big':
@@ -80,16 +98,20 @@ function expectation(issue: Issue): string {
 }
 
 function article(type: string): string {
+  if (type === 'record') return 'an object'
   if (type === 'never' || type === 'undefined') return 'nothing'
   return `${/^[aeiou]/.test(type) ? 'an' : 'a'} ${type}`
 }
 
 function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>((inner, key) => (typeof inner === 'object' && inner !== null ? (inner as Record<PropertyKey, unknown>)[key] : undefined), value)
+  return path.reduce<unknown>(
+    (inner, key) => (typeof inner === 'object' && inner !== null ? (inner as Record<PropertyKey, unknown>)[key] : undefined),
+    value,
+  )
 }
 
 function pathText(root: string, path: readonly PropertyKey[]): string {
-  return [root, ...path.map(String)].filter((part) => part !== '').join('.')
+  return [root, ...path.map((key) => clip(String(key)))].filter((part) => part !== '').join('.')
 }
 
 /** Runs a check that throws a VMKitError, inside a schema: its expectation becomes the schema's issue. */

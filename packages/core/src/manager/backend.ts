@@ -1,21 +1,17 @@
-import { type Capability, CAPABILITIES } from '../capabilities.js'
+import { CAPABILITIES, type Capability } from '../capabilities.js'
 import { refusedField } from '../config/refuse.js'
-import type { ConfigField, VMConfig } from '../config/types.js'
-import type { CallContext, HostProbe, ListFilter, VMDriver } from '../driver.js'
+import type { ConfigField, MachineConfig } from '../config/types.js'
+import type { CallContext, HostProbe, ListFilter, MachineRef, VMDriver } from '../driver.js'
 import { VMKitError } from '../errors.js'
 import type { Missing, VMEvent, VMInfo, VMState, VMSummary } from '../machine.js'
 import { checkDriver, driversWith } from '../registry.js'
 import { type GuardedOperation, legalStates, verdict } from '../states.js'
 import { EventBus } from './events.js'
+import { hooked, type ManagerHooks, notify, withVeto } from './hooks.js'
 import { KeyedLock, Limiter } from './lock.js'
-import { abortError, type Call, type CallOptions, type OperationInfo, runOperation, runStream } from './operation.js'
+import { ABANDON_AFTER_MS, abortError, type Call, type CallOptions, type OperationInfo, runOperation, runStream } from './operation.js'
 import { userLabels } from './owner.js'
-
-/** Called around every operation; `before` may veto it by throwing. */
-export interface ManagerHooks {
-  before?(info: OperationInfo): void | Promise<void>
-  after?(info: OperationInfo, error: VMKitError | undefined): void | Promise<void>
-}
+import { abortable, settledWithin } from './timer.js'
 
 export interface BackendOptions {
   timeouts: Readonly<Record<string, number>>
@@ -23,7 +19,7 @@ export interface BackendOptions {
   hooks: ManagerHooks
 }
 
-interface CallSpec<T> {
+export interface CallSpec<T> {
   operation: string
   vmId?: string
   /** Capability it needs. */
@@ -59,19 +55,24 @@ const DEFAULT_TIMEOUTS: Readonly<Record<string, number>> = {
 /** One driver instance under a manager: everything that stands between a handle's method and the driver's. */
 export class Backend {
   readonly driver: VMDriver
+  /** What the app calls it: two instances of one driver have two names. */
+  readonly name: string
   readonly bus = new EventBus()
   readonly #options: BackendOptions
   readonly #locks = new KeyedLock()
   readonly #limiter: Limiter
-  readonly #calls = new Set<Call>()
+  readonly #calls = new Map<Call, Promise<unknown>>()
+  readonly #streams = new Set<() => void>()
   readonly #starts = new Map<string, Set<Call>>()
+  readonly #cleanups = new Set<Promise<void>>()
   #probe: Promise<HostProbe> | undefined
   #host: HostProbe | undefined
   #closed = false
 
-  constructor(driver: VMDriver, options: BackendOptions) {
+  constructor(driver: VMDriver, options: BackendOptions, name?: string) {
     checkDriver(driver)
     this.driver = driver
+    this.name = name ?? driver.name
     this.#options = options
     this.#limiter = new Limiter(options.concurrency)
   }
@@ -79,12 +80,27 @@ export class Backend {
   /** What this host allows; asked once, and again while it says that the backend is not there. */
   async probe(options: CallOptions & { refresh?: boolean } = {}): Promise<HostProbe> {
     if (this.#host?.available && !options.refresh) return this.#host
-    // Concurrent callers share one probe; the first one's signal ends it for all, so it is not handed on.
-    this.#probe ??= this.#run<HostProbe>({ operation: 'probe' }, { timeoutMs: options.timeoutMs }, (ctx) => this.driver.probe(ctx)).finally(() => {
-      this.#probe = undefined
-    })
-    this.#host = await this.#probe
-    return this.#host
+    // Concurrent callers share one probe, so it does not listen to any one's signal; each waits as long as it wants.
+    const shared = this.#sharedProbe()
+    if (options.signal === undefined && options.timeoutMs === undefined) return shared
+    const timeoutMs = options.timeoutMs ?? Number.POSITIVE_INFINITY
+    return runOperation({ driver: this.name, operation: 'probe' }, { signal: options.signal, timeoutMs }, (ctx) =>
+      abortable(shared, ctx.signal),
+    )
+  }
+
+  #sharedProbe(): Promise<HostProbe> {
+    if (!this.#probe) {
+      this.#probe = this.#run<HostProbe>({ operation: 'probe' }, undefined, async (ctx) => {
+        this.#host = await this.driver.probe(ctx)
+        return this.#host
+      }).finally(() => {
+        this.#probe = undefined
+      })
+      // When all who asked have left, nobody hears of a failure.
+      this.#probe.catch(() => {})
+    }
+    return this.#probe
   }
 
   /** The last probe, for what must be synchronous. Every way to a handle has probed before. */
@@ -117,18 +133,21 @@ export class Backend {
     if (reason === undefined) return undefined
     const { machine: _machine, ...details } = context
     const others = driversWith(capability).filter((name) => name !== this.driver.name)
-    const what = context.field ? `\`${context.field}\` needs \`${capability}\`` : `\`${capability}\``
-    return new VMKitError('UNSUPPORTED', `The ${this.driver.name} driver cannot do ${what} here: ${reason}`, {
+    const what = context.field ? `honour \`${context.field}\`, which needs \`${capability}\`` : `do \`${capability}\``
+    return new VMKitError('UNSUPPORTED', `The ${this.driver.name} driver cannot ${what} here: ${reason}`, {
       driver: this.driver.name,
       capability,
       ...details,
-      hint: others.length > 0 ? `Registered drivers that have \`${capability}\`: ${others.join(', ')}` : `No other registered driver has \`${capability}\``,
+      hint:
+        others.length > 0
+          ? `Registered drivers that have \`${capability}\`: ${others.join(', ')}`
+          : `No other registered driver has \`${capability}\``,
     })
   }
 
   /** @throws VMKitError `UNSUPPORTED` for the first field that nothing here would honour */
-  refuseFields(config: VMConfig): void {
-    const error = refusedField(config, this.driver, (capability, field) =>
+  refuseFields(given: Readonly<Record<string, unknown>>, parsed: MachineConfig): void {
+    const error = refusedField(given, parsed, this.driver, (capability, field) =>
       capability ? this.#unsupported(capability, { operation: 'create', field: `config.${field}` }) : this.#fieldError(field),
     )
     if (error) throw error
@@ -145,28 +164,38 @@ export class Backend {
 
   /** @throws VMKitError `BACKEND_UNAVAILABLE` with everything that was tried */
   async requireAvailable(options: CallOptions = {}): Promise<void> {
-    const probe = await this.probe({ timeoutMs: options.timeoutMs })
+    const probe = await this.probe({ timeoutMs: options.timeoutMs, signal: options.signal })
     if (probe.available) return
-    throw new VMKitError('BACKEND_UNAVAILABLE', `The ${this.driver.name} driver cannot work on this host: ${probe.reason ?? 'its backend does not answer'}`, {
-      driver: this.driver.name,
-      ...(probe.tried ? { evidence: { tried: probe.tried } } : {}),
-    })
+    throw new VMKitError(
+      'BACKEND_UNAVAILABLE',
+      `The ${this.driver.name} driver cannot work on this host: ${probe.reason ?? 'its backend does not answer'}`,
+      {
+        driver: this.driver.name,
+        ...(probe.tried ? { evidence: { tried: probe.tried } } : {}),
+      },
+    )
   }
 
   /** The one way to a driver's method. */
-  async call<T>(spec: CallSpec<T>, options: CallOptions | undefined, machine: Missing | undefined, run: (ctx: CallContext) => Promise<T>): Promise<T> {
+  async call<T>(
+    spec: CallSpec<T>,
+    options: CallOptions | undefined,
+    machine: Missing | undefined,
+    run: (ctx: CallContext) => Promise<T>,
+  ): Promise<T> {
     if (spec.needs) this.require(spec.needs, { operation: spec.operation, vmId: spec.vmId, machine })
+    if (!spec.exclusive) return this.#run(spec, options, (ctx) => this.#guarded(spec, ctx, run))
     const { vmId } = spec
-    if (spec.interruptsStart && vmId !== undefined) this.#interruptStart(vmId, spec.operation)
-    return this.#run(spec, options, async (ctx) => {
-      if (!spec.exclusive) return this.#guarded(spec, ctx, run)
+    return this.#run(spec, options, (ctx) => {
       const limited = () => this.#limiter.run(ctx.signal, () => this.#guarded(spec, ctx, run))
-      return vmId === undefined ? limited() : this.#locks.run(vmId, ctx.signal, limited)
+      if (vmId === undefined) return limited()
+      if (spec.interruptsStart) this.#interruptStart(vmId, spec.operation)
+      return this.#locks.run(vmId, ctx.signal, limited)
     })
   }
 
   #interruptStart(vmId: string, by: string): void {
-    const error = abortError({ driver: this.driver.name, operation: 'start', vmId }, `${by} was called`)
+    const error = abortError({ driver: this.name, operation: 'start', vmId }, `${by} was called`)
     for (const call of this.#starts.get(vmId) ?? []) call.abort(error)
   }
 
@@ -177,73 +206,90 @@ export class Backend {
       if (answer === 'done') return undefined as T
       if (answer === 'no') throw stateError(spec.guard, state)
     }
+    ctx.signal.throwIfAborted()
     return run(ctx)
   }
 
   async #run<T>(spec: CallSpec<T>, options: CallOptions | undefined, run: (ctx: CallContext) => Promise<T>): Promise<T> {
     const info = this.#info(spec)
     const { before, after } = this.#options.hooks
-    let call: Call | undefined
+    let error: VMKitError | undefined
     try {
       if (this.#closed) throw closedError(info)
-      await before?.(info)
-      const value = await runOperation(
-        info,
-        { signal: options?.signal, onProgress: options?.onProgress, timeoutMs: this.#timeout(spec, options) },
-        run,
-        {
-          onLateResult: spec.onLateResult,
-          onCall: (started) => {
-            call = started
-            this.#track(started, spec)
-          },
-        },
-      )
-      await after?.(info, undefined)
-      return value
-    } catch (error) {
-      const typed = VMKitError.from(error, info)
-      await after?.(info, typed)
-      throw typed
+      return await this.#track(info, spec, options, withVeto(before, info, run))
+    } catch (cause) {
+      error = VMKitError.from(cause, info)
+      throw error
     } finally {
-      if (call) this.#untrack(call, spec)
+      if (after) await notify(after, info, error)
     }
   }
 
-  #track(call: Call, spec: CallSpec<never>): void {
-    this.#calls.add(call)
-    if (spec.operation !== 'start' || spec.vmId === undefined) return
-    const starts = this.#starts.get(spec.vmId) ?? new Set()
-    this.#starts.set(spec.vmId, starts.add(call))
+  async #track<T>(
+    info: OperationInfo,
+    spec: CallSpec<T>,
+    options: CallOptions | undefined,
+    run: (ctx: CallContext) => Promise<T>,
+  ): Promise<T> {
+    let call: Call | undefined
+    const limits = { signal: options?.signal, onProgress: options?.onProgress, timeoutMs: this.#timeout(spec, options) }
+    const running = runOperation(info, limits, run, {
+      onLateResult: spec.onLateResult,
+      onCall: (started) => {
+        call = started
+      },
+    })
+    if (!call) return running
+    this.#calls.set(call, running)
+    if (spec.operation === 'start') this.#addStart(spec.vmId as string, call)
+    try {
+      return await running
+    } finally {
+      this.#calls.delete(call)
+      if (spec.operation === 'start') this.#removeStart(spec.vmId as string, call)
+    }
   }
 
-  #untrack(call: Call, spec: CallSpec<never>): void {
-    this.#calls.delete(call)
-    const starts = spec.operation === 'start' && spec.vmId !== undefined ? this.#starts.get(spec.vmId) : undefined
-    if (starts?.delete(call) && starts.size === 0) this.#starts.delete(spec.vmId as string)
+  #addStart(vmId: string, call: Call): void {
+    const starts = this.#starts.get(vmId) ?? new Set()
+    this.#starts.set(vmId, starts.add(call))
+  }
+
+  #removeStart(vmId: string, call: Call): void {
+    const starts = this.#starts.get(vmId)
+    if (starts?.delete(call) && starts.size === 0) this.#starts.delete(vmId)
   }
 
   /** A stream of the driver, ended by the caller, by the signal, or when the manager closes. */
-  stream<T>(spec: Pick<CallSpec<never>, 'operation' | 'vmId'>, signal: AbortSignal | undefined, open: (ctx: CallContext) => AsyncIterable<T>): AsyncIterableIterator<T> {
+  stream<T>(
+    spec: Pick<CallSpec<never>, 'operation' | 'vmId'> & { endsQuietly?: boolean },
+    signal: AbortSignal | undefined,
+    open: (ctx: CallContext) => AsyncIterable<T>,
+  ): AsyncIterableIterator<T> {
     const info = this.#info(spec)
+    const { before, after } = this.#options.hooks
     const guardedOpen = (ctx: CallContext): AsyncIterable<T> => {
       if (this.#closed) throw closedError(info)
-      return open(ctx)
+      return before || after ? hooked(this.#options.hooks, info, () => open(ctx)) : open(ctx)
     }
     return runStream(info, signal, guardedOpen, (call) => {
-      this.#calls.add(call)
-      return () => this.#calls.delete(call)
+      const stop = (): void => (spec.endsQuietly ? call.end() : call.abort(closedError(info)))
+      this.#streams.add(stop)
+      return () => this.#streams.delete(stop)
     })
   }
 
   async list(filter: ListFilter, options?: CallOptions): Promise<VMSummary[]> {
+    await this.requireAvailable(options)
     const all = await this.call<VMSummary[]>({ operation: 'list' }, options, undefined, (ctx) => this.driver.list(filter, ctx))
     return all.filter((summary) => matches(summary, filter))
   }
 
   /** The machine of this id or name. @throws VMKitError `NOT_FOUND` */
   async find(idOrName: string, options?: CallOptions): Promise<VMInfo> {
-    return this.call<VMInfo>({ operation: 'get' }, options, undefined, async (ctx) => this.driver.getInfo(await this.#idOf(idOrName, ctx), ctx))
+    return this.call<VMInfo>({ operation: 'get' }, options, undefined, async (ctx) =>
+      this.driver.getInfo(await this.#idOf(idOrName, ctx), ctx),
+    )
   }
 
   async #idOf(idOrName: string, ctx: CallContext): Promise<string> {
@@ -252,39 +298,82 @@ export class Backend {
     return named.find((summary) => summary.name === idOrName)?.id ?? idOrName
   }
 
+  /** What apps see of a machine's data: the name they use for the driver, and no labels of vmkit's own. */
+  present<T extends VMSummary>(summary: T): T {
+    return { ...summary, driver: this.name, labels: userLabels(summary.labels) }
+  }
+
+  /** A machine that came after its maker was told it would not: it must not stay. */
+  deleteLate(ref: MachineRef): void {
+    const cleanup = (async () => {
+      await this.driver.delete(ref.id, { force: true }, unhurried())
+    })()
+      // Nobody waits for it any more; what is left over is for sweep().
+      .catch(() => {})
+      .finally(() => this.#cleanups.delete(cleanup))
+    this.#cleanups.add(cleanup)
+  }
+
   /** Tells readers of events, unless the backend does that itself. */
   emit(event: VMEvent): void {
     if (this.missingReason('events') !== undefined) this.bus.emit(event)
   }
 
   events(signal?: AbortSignal): AsyncIterableIterator<VMEvent> {
-    return this.stream({ operation: 'events' }, signal, (ctx) => {
-      const { events } = this.driver
-      return events && this.missingReason('events') === undefined ? events.call(this.driver, ctx) : this.bus.subscribe(ctx.signal)
-    })
+    // Without a probe between: what happens after the first pull must not be missed.
+    const isCertain = this.#host !== undefined || this.driver.capabilities.events === true
+    return this.stream({ operation: 'events', endsQuietly: true }, signal, (ctx) =>
+      isCertain ? this.#events(ctx) : this.#eventsOnceProbed(ctx),
+    )
+  }
+
+  #events(ctx: CallContext): AsyncIterable<VMEvent> {
+    const { events } = this.driver
+    if (!events || this.missingReason('events') !== undefined) return this.bus.subscribe(ctx.signal)
+    const own = events.call(this.driver, ctx)
+    return this.name === this.driver.name ? own : renamed(own, this.name)
+  }
+
+  async *#eventsOnceProbed(ctx: CallContext): AsyncGenerator<VMEvent> {
+    await this.requireAvailable({ signal: ctx.signal })
+    yield* this.#events(ctx)
+  }
+
+  /** Aborts what is in flight, and waits until the driver has cleaned up after it or is given up on. */
+  async interrupt(): Promise<void> {
+    const error = closedError({ driver: this.name, operation: 'close' })
+    for (const stop of [...this.#streams]) stop()
+    for (const call of [...this.#calls.keys()]) call.abort(error)
+    await Promise.allSettled(this.#calls.values())
+    await settledWithin(ABANDON_AFTER_MS, Promise.all(this.#cleanups))
   }
 
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    for (const call of this.#calls) call.abort(closedError({ driver: this.driver.name, operation: 'close' }))
+    await this.interrupt()
     await this.driver.close()
   }
 
   #info(spec: Pick<CallSpec<never>, 'operation' | 'vmId'>): OperationInfo {
-    return { driver: this.driver.name, operation: spec.operation, ...(spec.vmId === undefined ? {} : { vmId: spec.vmId }) }
+    return { driver: this.name, operation: spec.operation, ...(spec.vmId === undefined ? {} : { vmId: spec.vmId }) }
   }
 
   #timeout(spec: CallSpec<never>, options: CallOptions | undefined): number {
     const { timeouts } = this.#options
-    const fallback = timeouts[spec.operation] ?? DEFAULT_TIMEOUTS[spec.operation] ?? timeouts.default ?? (DEFAULT_TIMEOUTS.default as number)
+    const fallback =
+      timeouts[spec.operation] ?? DEFAULT_TIMEOUTS[spec.operation] ?? timeouts.default ?? (DEFAULT_TIMEOUTS.default as number)
     return options?.timeoutMs ?? spec.timeoutMs ?? fallback
   }
 }
 
-/** A summary without vmkit's own labels. */
-export function presentable<T extends VMSummary>(summary: T): T {
-  return { ...summary, labels: userLabels(summary.labels) }
+/** A context for what must be done although its caller has gone. */
+export function unhurried(): CallContext {
+  return { signal: new AbortController().signal, deadline: undefined, report: () => {} }
+}
+
+async function* renamed(events: AsyncIterable<VMEvent>, driver: string): AsyncGenerator<VMEvent> {
+  for await (const event of events) yield { ...event, driver }
 }
 
 function matches(summary: VMSummary, filter: ListFilter): boolean {
@@ -294,9 +383,15 @@ function matches(summary: VMSummary, filter: ListFilter): boolean {
 }
 
 function stateError(operation: GuardedOperation, state: VMState): VMKitError {
-  return new VMKitError('INVALID_STATE', `Cannot ${operation} a machine that is \`${state}\`; it must be ${legalStates(operation).join(' or ')}`, {
-    hint: operation === 'delete' ? 'Stop it first, or pass { force: true }' : undefined,
-  })
+  return new VMKitError(
+    'INVALID_STATE',
+    `Cannot ${operation} a machine that is \`${state}\`; it must be ${legalStates(operation)
+      .filter((legal) => legal !== 'unknown')
+      .join(' or ')}`,
+    {
+      hint: operation === 'delete' ? 'Stop it first, or pass { force: true }' : undefined,
+    },
+  )
 }
 
 function closedError(info: OperationInfo): VMKitError {

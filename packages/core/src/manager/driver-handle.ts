@@ -1,18 +1,17 @@
 import { type Capability, isCapability } from '../capabilities.js'
-import { parseConfig, parseName } from '../config/parse.js'
+import { parseGiven } from '../config/parse.js'
 import type { VMConfig } from '../config/types.js'
-import type { BuildRequest, CallContext, DriverImages, HostProbe, ListFilter, MachineRef, PullRequest } from '../driver.js'
+import type { BuildRequest, CallContext, DriverImages, HostProbe, ListFilter, MachineRef } from '../driver.js'
 import { invalidConfig, VMKitError } from '../errors.js'
-import type { ImageInfo, Missing, NetworkInfo, VMEvent, VMSummary, VolumeInfo } from '../machine.js'
-import { type Backend, presentable } from './backend.js'
+import type { ImageInfo, Missing, NetworkInfo, VMEvent, VMInfo, VMSummary, VolumeInfo } from '../machine.js'
+import type { Backend, CallSpec } from './backend.js'
 import type { CreateOptions, DriverHandle, GetOptions, ImagesApi, NamedApi } from './driver-types.js'
-import { toChunks } from './exec.js'
+import { toChunks } from './input.js'
 import type { CallOptions } from './operation.js'
-import { type DisposePolicy, ownerLabels } from './owner.js'
-import { deleteLate, type HandleOwner } from './vm.js'
+import { ownerLabels } from './owner.js'
+import { ARGUMENTS, OPTIONS, readArgument, readCapability, readOptions } from './requests.js'
+import type { HandleOwner } from './vm.js'
 import type { Stdin, StreamOptions, VM } from './vm-types.js'
-
-const POLICIES: readonly DisposePolicy[] = ['delete', 'stop', 'detach']
 
 /** Hears of machines that live for a limited time. */
 export interface ExpiryWatch {
@@ -27,11 +26,11 @@ export class DriverHandleImpl {
   constructor(backend: Backend, owner: HandleOwner & ExpiryWatch) {
     this.#backend = backend
     this.#owner = owner
-    targets.set(this, { backend, adopt: (ref, policy) => owner.adopt(backend, ref, policy) })
+    targets.set(this, { backend, owner })
   }
 
   get name(): string {
-    return this.#backend.driver.name
+    return this.#backend.name
   }
 
   get isolation() {
@@ -50,73 +49,83 @@ export class DriverHandleImpl {
     return this.#backend.missing()
   }
 
-  probe(options?: CallOptions & { refresh?: boolean }): Promise<HostProbe> {
-    return this.#backend.probe(options)
+  async probe(options?: CallOptions & { refresh?: boolean }): Promise<HostProbe> {
+    return this.#backend.probe(readOptions(OPTIONS.probe, options))
   }
 
   supports(capability: Capability): boolean {
-    if (!isCapability(capability)) throw invalidConfig('capability', 'a capability that core knows', capability)
-    const claim = this.#backend.driver.capabilities[capability]
-    if (!this.#backend.host) return claim === true
-    return this.#backend.host.available && this.#backend.missingReason(capability) === undefined
+    const known = readCapability(capability, isCapability)
+    const { host, driver } = this.#backend
+    if (!host) return driver.capabilities[known] === true
+    return host.available && this.#backend.missingReason(known) === undefined
   }
 
-  async create(config: VMConfig, options: CreateOptions = {}): Promise<VM> {
-    const parsed = parseConfig(config)
-    const policy = checkPolicy(options.onDispose ?? 'delete')
-    await this.#backend.requireAvailable(options)
-    this.#backend.refuseFields(config)
-    const owned = { ...parsed, labels: { ...parsed.labels, ...ownerLabels(policy, parsed.ttl) } }
+  async create(config: VMConfig, options?: CreateOptions): Promise<VM> {
+    const { given, parsed } = parseGiven(config)
+    const { onDispose = 'delete', ...call } = readOptions(OPTIONS.dispose, options)
+    await this.#backend.requireAvailable(call)
+    this.#backend.refuseFields(given, parsed)
+    const owned = { ...parsed, labels: { ...parsed.labels, ...ownerLabels(onDispose, parsed.ttl) } }
     const ref = await this.#backend.call<MachineRef>(
-      { operation: 'create', exclusive: true, onLateResult: (late) => deleteLate(this.#backend, late) },
-      options,
+      { operation: 'create', exclusive: true, onLateResult: (late) => this.#backend.deleteLate(late) },
+      call,
       undefined,
       (ctx) => this.#backend.driver.create(owned, ctx),
     )
-    const vm = this.#owner.adopt(this.#backend, { ...ref, name: parsed.name }, policy)
+    const vm = this.#owner.adopt(this.#backend, { ...ref, name: parsed.name, config: parsed }, onDispose)
     this.#backend.emit({ type: 'created', driver: this.name, id: ref.id, name: parsed.name, at: Date.now() })
     if (parsed.ttl !== undefined) this.#owner.expire(vm, parsed.ttl)
     return vm
   }
 
-  async get(idOrName: string, options: GetOptions = {}): Promise<VM> {
-    if (typeof idOrName !== 'string' || idOrName === '') throw invalidConfig('idOrName', 'an id or a name', idOrName)
-    const policy = checkPolicy(options.onDispose ?? 'detach')
-    await this.#backend.requireAvailable(options)
-    const info = await this.#backend.find(idOrName, options)
-    return this.#owner.adopt(this.#backend, info, policy)
+  async get(idOrName: string, options?: GetOptions): Promise<VM> {
+    const key = readArgument(ARGUMENTS.id, idOrName, 'idOrName')
+    const { onDispose = 'detach', ...call } = readOptions(OPTIONS.dispose, options)
+    await this.#backend.requireAvailable(call)
+    return this.#owner.adopt(this.#backend, await this.#backend.find(key, call), onDispose)
   }
 
-  async list(filter: ListFilter = {}, options?: CallOptions): Promise<VMSummary[]> {
-    return (await this.#backend.list(filter, options)).map(presentable)
+  async list(filter?: ListFilter, options?: CallOptions): Promise<VMSummary[]> {
+    const wanted = filter === undefined ? {} : readArgument(ARGUMENTS.filter, filter, 'filter')
+    const summaries = await this.#backend.list(wanted, readOptions(OPTIONS.call, options))
+    return summaries.map((summary) => this.#backend.present(summary))
   }
 
   events(options?: StreamOptions): AsyncIterableIterator<VMEvent> {
-    return this.#backend.events(options?.signal)
+    return this.#backend.events(readOptions(OPTIONS.stream, options).signal)
   }
 
   get images(): ImagesApi {
-    const run = <T>(operation: string, options: CallOptions | undefined, task: (images: DriverImages, ctx: CallContext) => Promise<T>): Promise<T> =>
-      this.#hostCall(operation, 'images', options, (ctx) => task(this.#backend.driver.images as DriverImages, ctx))
+    const run = <T>(operation: string, options: CallOptions, task: (images: DriverImages, ctx: CallContext) => Promise<T>): Promise<T> =>
+      this.#hostCall({ operation, needs: 'images' }, options, (ctx) => task(this.#backend.driver.images as DriverImages, ctx))
+    const checked = (reference: string): string => readArgument(ARGUMENTS.reference, reference, 'reference')
     return {
-      pull: async (reference, options = {}) => {
-        const { policy, platform, auth } = options
-        const request: PullRequest = { reference: checkText(reference, 'reference'), policy, platform, auth }
-        const image = await run('pull', options, (images, ctx) => images.pull(request, ctx))
+      pull: async (reference, options) => {
+        const { policy, platform, auth, ...call } = readOptions(OPTIONS.pull, options)
+        const request = { reference: checked(reference), policy, platform, auth }
+        const image = await run('pull', call, (images, ctx) => images.pull(request, ctx))
         this.#backend.emit({ type: 'image-pulled', driver: this.name, image: image.reference, at: Date.now() })
         return image
       },
-      list: (options) => run('listImages', options, (images, ctx) => images.list(ctx)),
-      remove: (reference, options) => run('removeImage', options, async (images, ctx) => images.remove(checkText(reference, 'reference'), ctx)),
-      import: (archive, options = {}) => run('import', options, (images, ctx) => images.import(toChunks(archive), options.reference, ctx)),
+      list: async (options) => run('listImages', readOptions(OPTIONS.call, options), (images, ctx) => images.list(ctx)),
+      remove: async (reference, options) => {
+        const image = checked(reference)
+        return run('removeImage', readOptions(OPTIONS.call, options), (images, ctx) => images.remove(image, ctx))
+      },
+      import: async (archive, options) => {
+        const input = readArgument(ARGUMENTS.bytesInput, archive, 'archive')
+        const { reference, ...call } = readOptions(OPTIONS.import, options)
+        return run('import', call, (images, ctx) => images.import(toChunks(input, 'archive'), reference, ctx))
+      },
     }
   }
 
-  build(request: BuildRequest, options?: CallOptions): Promise<ImageInfo> {
-    return this.#hostCall('build', 'build', options, (ctx) => {
+  async build(request: BuildRequest, options?: CallOptions): Promise<ImageInfo> {
+    const wanted = readArgument(ARGUMENTS.build, request, 'request')
+    return this.#hostCall({ operation: 'build', needs: 'build' }, readOptions(OPTIONS.call, options), async (ctx) => {
       const { images } = this.#backend.driver
       if (!images?.build) throw new VMKitError('BACKEND_ERROR', `The ${this.name} driver claims build and has no method for it`)
-      return images.build(request, ctx)
+      return images.build(wanted, ctx)
     })
   }
 
@@ -128,33 +137,54 @@ export class DriverHandleImpl {
     return this.#named('networks', () => this.#backend.driver.networks)
   }
 
-  async importBundle(bundle: Exclude<Stdin, string>, options: { name?: string } & CreateOptions = {}): Promise<VM> {
-    const policy = checkPolicy(options.onDispose ?? 'delete')
-    const name = options.name === undefined ? undefined : parseName(options.name, 'options.name')
-    const { importBundle } = this.#backend.driver
-    const ref = await this.#hostCall('importBundle', 'bundle', options, async (ctx) => {
-      if (!importBundle) throw new VMKitError('BACKEND_ERROR', `The ${this.name} driver claims bundle and has no method for it`)
-      return importBundle.call(this.#backend.driver, toChunks(bundle), { name, labels: ownerLabels(policy, undefined) }, ctx)
+  async importBundle(bundle: Exclude<Stdin, string>, options?: { name?: string } & CreateOptions): Promise<VM> {
+    const input = readArgument(ARGUMENTS.bytesInput, bundle, 'bundle')
+    const { name, onDispose = 'delete', ...call } = readOptions(OPTIONS.named, options)
+    const labels = ownerLabels(onDispose, undefined)
+    const { driver } = this.#backend
+    const spec: CallSpec<VMInfo> = {
+      operation: 'importBundle',
+      needs: 'bundle',
+      exclusive: true,
+      onLateResult: (late) => this.#backend.deleteLate(late),
+    }
+    const info = await this.#hostCall(spec, call, async (ctx) => {
+      if (!driver.importBundle) throw new VMKitError('BACKEND_ERROR', `The ${this.name} driver claims bundle and has no method for it`)
+      const ref = await driver.importBundle(toChunks(input, 'bundle'), { name, labels }, ctx)
+      try {
+        return await driver.getInfo(ref.id, ctx)
+      } catch (error) {
+        this.#backend.deleteLate(ref)
+        throw error
+      }
     })
-    const info = await this.#backend.find(ref.id, options)
-    return this.#owner.adopt(this.#backend, info, policy)
+    this.#backend.emit({ type: 'created', driver: this.name, id: info.id, name: info.name, at: Date.now() })
+    return this.#owner.adopt(this.#backend, info, onDispose)
   }
 
   /** Volumes and networks are both made by name; a driver's group of methods exists when the capability does. */
   #named<T>(kind: 'volumes' | 'networks', group: () => NamedGroup<T> | undefined): NamedApi<T> {
-    const use = <R>(operation: string, options: CallOptions | undefined, task: (methods: NamedGroup<T>, ctx: CallContext) => Promise<R>): Promise<R> =>
-      this.#hostCall(`${operation} ${kind}`, kind, options, async (ctx) => task(group() as NamedGroup<T>, ctx))
+    const use = <R>(operation: string, options: CallOptions, task: (methods: NamedGroup<T>, ctx: CallContext) => Promise<R>): Promise<R> =>
+      this.#hostCall({ operation: `${operation} ${kind}`, needs: kind }, options, (ctx) => task(group() as NamedGroup<T>, ctx))
+    const checked = (name: string): string => readArgument(ARGUMENTS.name, name, 'name')
     return {
-      create: (name, options = {}) => use('create', options, (methods, ctx) => methods.create(parseName(name, 'name'), options.labels ?? {}, ctx)),
-      list: (options) => use('list', options, (methods, ctx) => methods.list(ctx)),
-      remove: (name, options) => use('remove', options, (methods, ctx) => methods.remove(parseName(name, 'name'), ctx)),
+      create: async (name, options) => {
+        const wanted = checked(name)
+        const { labels = {}, ...call } = readOptions(OPTIONS.labelled, options)
+        return use('create', call, (methods, ctx) => methods.create(wanted, labels, ctx))
+      },
+      list: async (options) => use('list', readOptions(OPTIONS.call, options), (methods, ctx) => methods.list(ctx)),
+      remove: async (name, options) => {
+        const wanted = checked(name)
+        return use('remove', readOptions(OPTIONS.call, options), (methods, ctx) => methods.remove(wanted, ctx))
+      },
     }
   }
 
   /** An operation that belongs to no machine. */
-  async #hostCall<T>(operation: string, needs: Capability, options: CallOptions | undefined, run: (ctx: CallContext) => Promise<T>): Promise<T> {
+  async #hostCall<T>(spec: CallSpec<T>, options: CallOptions, run: (ctx: CallContext) => Promise<T>): Promise<T> {
     await this.#backend.requireAvailable(options)
-    return this.#backend.call<T>({ operation, needs }, options, undefined, run)
+    return this.#backend.call<T>(spec, options, undefined, async (ctx) => run(ctx))
   }
 }
 
@@ -166,7 +196,7 @@ interface NamedGroup<T> {
 
 interface Target {
   backend: Backend
-  adopt(ref: MachineRef & { name: string }, policy: DisposePolicy): VM
+  owner: HandleOwner
 }
 
 const targets = new WeakMap<object, Target>()
@@ -176,14 +206,4 @@ export function targetOf(handle: DriverHandle): Target {
   const target = targets.get(handle)
   if (!target) throw invalidConfig('target', 'a driver handle, from manager.driver()', handle)
   return target
-}
-
-function checkPolicy(policy: unknown): DisposePolicy {
-  if (!POLICIES.includes(policy as DisposePolicy)) throw invalidConfig('options.onDispose', "'delete', 'stop' or 'detach'", policy)
-  return policy as DisposePolicy
-}
-
-function checkText(value: unknown, field: string): string {
-  if (typeof value !== 'string' || value === '' || value.startsWith('-')) throw invalidConfig(field, "a text that is not empty and does not start with '-'", value)
-  return value
 }

@@ -43,8 +43,9 @@ export interface DriverCapabilityMembers {
 }
 
 type Members<K> = K extends keyof DriverCapabilityMembers ? DriverCapabilityMembers[K] : unknown
-type UnionToIntersection<U> = (U extends unknown ? (value: U) => void : never) extends (value: infer I) => void ? I : never
-type AllMembers<K> = [K] extends [never] ? unknown : UnionToIntersection<Members<K>>
+// Over the names and not over their members: a union that has `unknown` in it would be `unknown` as a whole.
+type MembersOf<K> = (K extends unknown ? (value: Members<K>) => void : never) extends (value: infer I) => void ? I : never
+type AllMembers<K> = [K] extends [never] ? unknown : MembersOf<K>
 
 export interface DriverHandleBase<C extends CapabilityManifest = AnyCapabilities> {
   readonly name: string

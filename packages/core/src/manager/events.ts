@@ -1,6 +1,6 @@
-import { type Channel, channel } from '../streams/channel.js'
 import { VMKitError } from '../errors.js'
 import type { VMEvent } from '../machine.js'
+import { type Channel, channel } from '../streams/channel.js'
 
 const MOST_QUEUED = 10_000
 
@@ -13,7 +13,9 @@ export class EventBus {
       reader.queued += 1
       if (reader.queued > MOST_QUEUED) {
         this.#readers.delete(reader)
-        reader.queue.end(new VMKitError('RESOURCE_EXHAUSTED', `The reader of events is more than ${MOST_QUEUED} events behind`, { driver: event.driver }))
+        reader.queue.end(
+          new VMKitError('RESOURCE_EXHAUSTED', `The reader of events is more than ${MOST_QUEUED} events behind`, { driver: event.driver }),
+        )
       } else {
         void reader.queue.write(event)
       }
@@ -24,6 +26,7 @@ export class EventBus {
   subscribe(signal: AbortSignal): AsyncIterable<VMEvent> {
     const reader = { queue: channel<VMEvent>({ capacity: MOST_QUEUED + 1, onClose: () => this.#readers.delete(reader) }), queued: 0 }
     this.#readers.add(reader)
+    if (signal.aborted) reader.queue.end()
     signal.addEventListener('abort', () => reader.queue.end(), { once: true })
     return counted(reader)
   }

@@ -44,6 +44,7 @@ export class Limiter {
 /** Waits at the end of a queue until it is granted, or leaves it when `signal` fires. */
 function turn(queue: (() => void)[], signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason)
     const grant = (): void => resolve(signal.removeEventListener('abort', leave))
     const leave = (): void => {
       queue.splice(queue.indexOf(grant), 1)

@@ -1,32 +1,54 @@
 import type { CapabilityManifest } from '../capabilities.js'
+import { positiveInt } from '../config/schema.js'
 import type { VMConfig } from '../config/types.js'
-import type { ListFilter, MachineRef, VMDriver } from '../driver.js'
-import { invalidConfig, VMKitError } from '../errors.js'
+import { unreadable } from '../config/validate.js'
+import type { ListFilter, VMDriver } from '../driver.js'
+import { invalidConfig, messageOf, VMKitError } from '../errors.js'
 import type { DriverRegistry } from '../index.js'
 import type { VMEvent, VMSummary } from '../machine.js'
 import { findDriver, registeredDrivers } from '../registry.js'
-import { Backend, type ManagerHooks } from './backend.js'
+import * as z from '../schema.js'
+import { Backend, type BackendOptions } from './backend.js'
 import { DriverHandleImpl } from './driver-handle.js'
 import type { CreateOptions, DriverHandle, GetOptions } from './driver-types.js'
 import { merge } from './events.js'
-import type { CallOptions } from './operation.js'
+import type { ManagerHooks } from './hooks.js'
+import { type CallOptions, runStream } from './operation.js'
 import type { DisposePolicy } from './owner.js'
+import { OPTIONS, readOptions } from './requests.js'
 import { type SweptMachine, sweepBackend } from './sweep.js'
-import { MachineHandle } from './vm.js'
+import { after } from './timer.js'
+import { type AdoptedMachine, MachineHandle } from './vm.js'
 import type { StreamOptions, VM } from './vm-types.js'
 
 const DEFAULT_CONCURRENCY = 16
-// The longest delay of a Node timer; a longer ttl is left to sweep().
-const LONGEST_TIMER_MS = 2 ** 31 - 1
 
+const isFunction = (value: unknown): boolean => typeof value === 'function'
+const managerSchema = z.strictObject({
+  drivers: z.optional(z.custom<Drivers>((value) => typeof value === 'object' && value !== null, 'an object of drivers by name')),
+  defaultDriver: z.optional(z.string()),
+  timeouts: z.optional(
+    z.record(
+      z.string(),
+      z.custom<number>((ms) => typeof ms === 'number' && ms > 0, 'a number of milliseconds above 0'),
+    ),
+  ),
+  concurrency: z.optional(positiveInt),
+  hooks: z.optional(
+    z.strictObject({
+      before: z.optional(z.custom<NonNullable<ManagerHooks['before']>>(isFunction, 'a function')),
+      after: z.optional(z.custom<NonNullable<ManagerHooks['after']>>(isFunction, 'a function')),
+    }),
+  ),
+})
 type Drivers = { readonly [name: string]: unknown }
 type DriverName<D> = (keyof D | keyof DriverRegistry) & string
-type CapabilitiesOf<D, K> = K extends keyof D
-  ? D[K] extends VMDriver<infer C>
+type CapabilitiesOf<D, K> = K extends keyof D ? (D[K] extends VMDriver<infer C> ? C : RegisteredCapabilities<K>) : RegisteredCapabilities<K>
+type RegisteredCapabilities<K> = K extends keyof DriverRegistry
+  ? DriverRegistry[K] extends { capabilities: infer C extends CapabilityManifest }
     ? C
-    : RegisteredCapabilities<K>
-  : RegisteredCapabilities<K>
-type RegisteredCapabilities<K> = K extends keyof DriverRegistry ? (DriverRegistry[K] extends { capabilities: infer C extends CapabilityManifest } ? C : never) : never
+    : never
+  : never
 type DriverInput<K> = VMDriver | (K extends keyof DriverRegistry ? (DriverRegistry[K] extends { options: infer O } ? O : never) : never)
 
 export interface ManagerOptions<D extends Drivers = Drivers> {
@@ -77,24 +99,18 @@ interface Entry {
 
 class Manager {
   readonly #given: Drivers
-  readonly #options: ManagerOptions
-  readonly #concurrency: number
+  readonly #backendOptions: BackendOptions
+  readonly #defaultDriver: string | undefined
   readonly #entries = new Map<string, Entry>()
   readonly #handles = new Set<VM>()
-  readonly #expiries = new Map<VM, NodeJS.Timeout>()
+  readonly #expiries = new Map<object, () => void>()
   #closing: Promise<void> | undefined
 
-  constructor(options: ManagerOptions) {
-    if (typeof options !== 'object' || options === null) throw invalidConfig('options', 'an object', options)
-    const { drivers = {}, concurrency = DEFAULT_CONCURRENCY } = options
-    if (!Number.isSafeInteger(concurrency) || concurrency < 1) throw invalidConfig('options.concurrency', 'a whole number from 1', concurrency)
-    if (typeof drivers !== 'object' || drivers === null) throw invalidConfig('options.drivers', 'an object of drivers by name', drivers)
-    for (const [operation, ms] of Object.entries(options.timeouts ?? {})) {
-      if (typeof ms !== 'number' || !(ms > 0)) throw invalidConfig(`options.timeouts.${operation}`, 'a number of milliseconds above 0', ms)
-    }
+  constructor(given: ManagerOptions) {
+    const { drivers = {}, concurrency = DEFAULT_CONCURRENCY, timeouts = {}, hooks = {}, defaultDriver } = readOptions(managerSchema, given)
     this.#given = drivers
-    this.#options = options
-    this.#concurrency = concurrency
+    this.#backendOptions = { timeouts, concurrency, hooks }
+    this.#defaultDriver = defaultDriver
   }
 
   get drivers(): readonly string[] {
@@ -102,72 +118,83 @@ class Manager {
   }
 
   driver(name: string): DriverHandle {
-    return (this.#entries.get(name) ?? this.#open(name)).handle
+    return this.#entry(name).handle
   }
 
   lookup(name: string): DriverHandle {
-    return this.driver(name)
+    return this.#entry(name).handle
+  }
+
+  #entry(name: string): Entry {
+    return this.#entries.get(name) ?? this.#open(name)
   }
 
   #open(name: string): Entry {
+    if (typeof name !== 'string' || name === '') throw invalidConfig('driver', 'the name of a driver', name)
     if (this.#closing) throw new VMKitError('ABORTED', 'The manager is closed', { driver: name })
-    const given = Object.hasOwn(this.#given, name) ? this.#given[name] : undefined
-    const driver = isDriver(given) ? given : (findDriver(name) as { create(options: unknown): VMDriver }).create(given ?? {})
-    const { timeouts = {}, hooks = {} } = this.#options
-    const backend = new Backend(driver, { timeouts, concurrency: this.#concurrency, hooks })
+    const backend = this.#makeBackend(name)
     const entry: Entry = { backend, handle: new DriverHandleImpl(backend, this) as unknown as DriverHandle }
     this.#entries.set(name, entry)
     return entry
   }
 
-  async create(config: VMConfig, options: CreateOptions & { driver?: string } = {}): Promise<VM> {
-    const { driver = this.#defaultDriver(), ...rest } = options
+  #makeBackend(name: string): Backend {
+    try {
+      const given = Object.hasOwn(this.#given, name) ? this.#given[name] : undefined
+      const driver = isDriver(given) ? given : (findDriver(name) as { create(options: unknown): VMDriver }).create(given ?? {})
+      return new Backend(driver, this.#backendOptions, name)
+    } catch (error) {
+      throw VMKitError.from(error, { driver: name })
+    }
+  }
+
+  async create(config: VMConfig, options?: CreateOptions & { driver?: string }): Promise<VM> {
+    const { driver = this.#onlyDriver(), rest } = takeDriver(options, 'options')
     return this.driver(driver).create(config, rest)
   }
 
-  #defaultDriver(): string {
+  #onlyDriver(): string {
     const names = this.drivers
-    const name = this.#options.defaultDriver ?? (names.length === 1 ? names[0] : undefined)
+    const name = this.#defaultDriver ?? (names.length === 1 ? names[0] : undefined)
     if (name !== undefined) return name
-    throw invalidConfig('options.driver', names.length === 0 ? "a driver; none is there: import one, such as '@vmkit/process'" : `one of ${names.join(', ')}`, undefined)
+    throw invalidConfig(
+      'options.driver',
+      names.length === 0 ? "a driver; none is there: import one, such as '@vmkit/process'" : `one of ${names.join(', ')}`,
+      undefined,
+    )
   }
 
   async get(driver: string, idOrName: string, options?: GetOptions): Promise<VM> {
     return this.driver(driver).get(idOrName, options)
   }
 
-  async list(filter: ListFilter & { driver?: string } = {}, options?: CallOptions): Promise<VMSummary[]> {
-    const { driver, ...rest } = filter
-    const lists = await Promise.all(this.#names(driver).map((name) => this.driver(name).list(rest, options)))
+  async list(filter?: ListFilter & { driver?: string }, options?: CallOptions): Promise<VMSummary[]> {
+    const { driver, rest } = takeDriver(filter, 'filter')
+    const lists = await Promise.all(this.#chosen(driver).map(({ handle }) => handle.list(rest, options)))
     return lists.flat()
   }
 
-  events(options: StreamOptions & { driver?: string } = {}): AsyncIterableIterator<VMEvent> {
-    const controller = new AbortController()
-    const signal = options.signal ? AbortSignal.any([options.signal, controller.signal]) : controller.signal
-    const merged = merge(this.#names(options.driver).map((name) => this.driver(name).events({ signal })))[Symbol.asyncIterator]()
-    return {
-      [Symbol.asyncIterator]() {
-        return this
-      },
-      next: () => merged.next(),
-      async return() {
-        controller.abort()
-        await merged.return?.()
-        return { done: true, value: undefined }
-      },
-    }
+  events(options?: StreamOptions & { driver?: string }): AsyncIterableIterator<VMEvent> {
+    const { driver, rest } = takeDriver(options, 'options')
+    const { signal } = readOptions(OPTIONS.stream, rest)
+    const chosen = this.#chosen(driver)
+    return runStream(
+      { driver: driver ?? 'all', operation: 'events' },
+      signal,
+      (ctx) => merge(chosen.map(({ backend }) => backend.events(ctx.signal))),
+      () => () => {},
+    )
   }
 
-  async sweep(options: CallOptions & { driver?: string } = {}): Promise<SweptMachine[]> {
-    const { driver, ...rest } = options
-    const swept = await Promise.all(
-      this.#names(driver).map((name) => {
-        this.driver(name)
-        return sweepBackend((this.#entries.get(name) as Entry).backend, rest)
-      }),
-    )
+  async sweep(options?: CallOptions & { driver?: string }): Promise<SweptMachine[]> {
+    const { driver, rest } = takeDriver(options, 'options')
+    const call = readOptions(OPTIONS.call, rest)
+    const swept = await Promise.all(this.#chosen(driver).map(({ backend }) => sweepBackend(backend, call)))
     return swept.flat()
+  }
+
+  #chosen(driver: string | undefined): Entry[] {
+    return (driver === undefined ? this.drivers : [driver]).map((name) => this.#entry(name))
   }
 
   close(): Promise<void> {
@@ -177,18 +204,16 @@ class Manager {
 
   async #close(): Promise<void> {
     const errors: unknown[] = []
-    for (const timer of this.#expiries.values()) clearTimeout(timer)
+    const attempt = (task: () => PromiseLike<void>) => (async () => task())().catch((error: unknown) => void errors.push(error))
+    const backends = [...this.#entries.values()].map(({ backend }) => backend)
+    for (const cancel of this.#expiries.values()) cancel()
     this.#expiries.clear()
-    const attempt = async (task: () => PromiseLike<void>): Promise<void> => {
-      try {
-        await task()
-      } catch (error) {
-        errors.push(error)
-      }
-    }
+    // First what is in flight, so that no create comes through after the handles were disposed of.
+    await Promise.all(backends.map((backend) => attempt(() => backend.interrupt())))
     await Promise.all([...this.#handles].map((vm) => attempt(() => vm[Symbol.asyncDispose]())))
-    await Promise.all([...this.#entries.values()].map(({ backend }) => attempt(() => backend.close())))
-    if (errors.length > 0) throw errors.length === 1 ? errors[0] : new AggregateError(errors, 'Not everything could be disposed of')
+    await Promise.all(backends.map((backend) => attempt(() => backend.close())))
+    if (errors.length === 1) throw VMKitError.from(errors[0], { operation: 'close' })
+    if (errors.length > 1) throw closeError(errors)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -197,30 +222,51 @@ class Manager {
 
   // — for handles —
 
-  adopt(backend: Backend, ref: MachineRef & { name: string }, policy: DisposePolicy): VM {
-    const vm = new MachineHandle(backend, this, ref, policy) as unknown as VM
+  adopt(backend: Backend, machine: AdoptedMachine, policy: DisposePolicy): VM {
+    const vm = new MachineHandle(backend, this, machine, policy) as unknown as VM
     if (policy !== 'detach') this.#handles.add(vm)
     return vm
   }
 
   forget(vm: object): void {
     this.#handles.delete(vm as VM)
-    clearTimeout(this.#expiries.get(vm as VM))
-    this.#expiries.delete(vm as VM)
+    this.#expiries.get(vm)?.()
+    this.#expiries.delete(vm)
   }
 
   expire(vm: VM, ttl: number): void {
-    if (ttl > LONGEST_TIMER_MS) return
     // A failure here is made good by the next sweep.
-    const timer = setTimeout(() => void vm.delete({ force: true }).catch(() => {}), ttl)
-    this.#expiries.set(vm, timer.unref())
+    const cancel = after(ttl, () => void vm.delete({ force: true }).catch(() => {}), { keepAlive: false })
+    this.#expiries.set(vm, cancel)
   }
+}
 
-  #names(driver: string | undefined): readonly string[] {
-    return driver === undefined ? this.drivers : [driver]
+/** The driver that a call names, apart from what the driver's own handle checks. */
+function takeDriver<T extends object>(
+  value: (T & { driver?: string }) | undefined,
+  field: string,
+): { driver?: string; rest: T | undefined } {
+  if (value === undefined) return { rest: undefined }
+  if (typeof value !== 'object' || value === null) throw invalidConfig(field, 'an object', value)
+  try {
+    const { driver, ...rest } = value
+    return { driver, rest: rest as T }
+  } catch (error) {
+    throw unreadable(field, error)
   }
 }
 
 function isDriver(value: unknown): value is VMDriver {
-  return typeof value === 'object' && value !== null && typeof (value as VMDriver).probe === 'function' && typeof (value as VMDriver).create === 'function'
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as VMDriver).probe === 'function' &&
+    typeof (value as VMDriver).create === 'function'
+  )
+}
+
+function closeError(errors: unknown[]): VMKitError {
+  const cause = new AggregateError(errors, 'Not everything could be disposed of')
+  const { code } = VMKitError.from(errors[0])
+  return new VMKitError(code, `${cause.message}: ${errors.map(messageOf).join('; ')}`, { operation: 'close', cause })
 }

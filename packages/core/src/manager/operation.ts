@@ -1,7 +1,8 @@
 import { tracingChannel } from 'node:diagnostics_channel'
 import type { CallContext } from '../driver.js'
-import { VMKitError } from '../errors.js'
+import { messageOf, VMKitError } from '../errors.js'
 import type { Progress } from '../machine.js'
+import { after, settledWithin } from './timer.js'
 
 /** How long the manager waits for a driver to clean up after abort before it rejects without it. */
 export const ABANDON_AFTER_MS = 750
@@ -31,6 +32,11 @@ export interface Call {
   abort(error: VMKitError): void
 }
 
+/** A stream in flight can also be told to end as if it were over. */
+export interface StreamCall extends Call {
+  end(): void
+}
+
 export interface OperationHooks<T> {
   /** Told of the call when it starts, so that others can abort it. */
   onCall?: (call: Call) => void
@@ -47,44 +53,43 @@ export function runOperation<T>(
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const { signal, timeoutMs, onProgress } = options
+    if (signal?.aborted) return reject(abortError(info, signal.reason))
     const controller = new AbortController()
     let ended: VMKitError | undefined
-    let deadlineTimer: NodeJS.Timeout | undefined
-    let abandonTimer: NodeJS.Timeout | undefined
+    let finished = false
+    let cancelAbandon = (): void => {}
 
     const abort = (error: VMKitError): void => {
-      if (ended) return
+      if (ended || finished) return
       ended = error
+      cancelAbandon = after(ABANDON_AFTER_MS, () => finish(() => reject(error)))
       controller.abort(error)
-      abandonTimer = setTimeout(() => finish(() => reject(error)), ABANDON_AFTER_MS)
     }
     const onCallerAbort = (): void => abort(abortError(info, signal?.reason))
-    let finished = false
     const finish = (settle: () => void): void => {
       if (finished) return
       finished = true
-      clearTimeout(deadlineTimer)
-      clearTimeout(abandonTimer)
+      cancelDeadline()
+      cancelAbandon()
       signal?.removeEventListener('abort', onCallerAbort)
       settle()
     }
 
-    if (signal?.aborted) return reject(abortError(info, signal.reason))
     signal?.addEventListener('abort', onCallerAbort, { once: true })
-    if (Number.isFinite(timeoutMs)) deadlineTimer = setTimeout(() => abort(timeoutError(info, timeoutMs)), timeoutMs)
+    const cancelDeadline = after(timeoutMs, () => abort(timeoutError(info, timeoutMs)))
     const call: Call = {
       abort,
       ctx: {
         signal: controller.signal,
-        deadline: Number.isFinite(timeoutMs) ? Date.now() + timeoutMs : undefined,
+        deadline: timeoutMs === Number.POSITIVE_INFINITY ? undefined : Date.now() + timeoutMs,
         report: (progress) => report(onProgress, progress),
       },
     }
     hooks.onCall?.(call)
     trace(info, () => run(call.ctx)).then(
       (value) => {
-        if (ended) hooks.onLateResult?.(value)
         finish(() => (ended ? reject(ended) : resolve(value)))
+        if (ended && hooks.onLateResult) hooks.onLateResult(value)
       },
       (error: unknown) => finish(() => reject(ended ?? VMKitError.from(error, info))),
     )
@@ -99,67 +104,87 @@ export function runStream<T>(
   info: OperationInfo,
   signal: AbortSignal | undefined,
   open: (ctx: CallContext) => AsyncIterable<T>,
-  onCall: (call: Call) => () => void,
+  onCall: (call: StreamCall) => () => void,
 ): AsyncIterableIterator<T> {
   const DONE = { done: true, value: undefined } as const
   const controller = new AbortController()
+  // One entry per waiting pull. A race against one lasting promise would keep every pull of a long stream alive.
+  const wakers = new Set<() => void>()
   let iterator: AsyncIterator<T> | undefined
+  let failure: VMKitError | undefined
   let ended = false
-  let interrupt: (how: { error: VMKitError } | undefined) => void = () => {}
-  const interrupted = new Promise<{ error: VMKitError } | undefined>((resolve) => {
-    interrupt = resolve
-  })
   let forget = (): void => {}
 
-  const onCallerAbort = (): void => abort(abortError(info, signal?.reason))
-  const abort = (error: VMKitError): void => {
-    controller.abort(error)
-    interrupt({ error })
+  const onCallerAbort = (): void => interrupt(abortError(info, signal?.reason))
+
+  /** Frees everything. The next pull, or the one that waits, fails with the error, or ends when there is none. */
+  function interrupt(error: VMKitError | undefined): void {
+    if (ended) return
+    failure = error
+    finish()
+    controller.abort(error ?? abortError(info, 'the reader left'))
+    released = release()
+    for (const wake of wakers) wake()
   }
-  const finish = (): void => {
+  function finish(): void {
     ended = true
     forget()
     signal?.removeEventListener('abort', onCallerAbort)
   }
+  let released: Promise<void> = Promise.resolve()
   // A driver that hangs in its clean-up must not hang the reader as well.
-  const release = (): Promise<unknown> => Promise.race([Promise.resolve(iterator?.return?.()).catch(() => {}), sleep(ABANDON_AFTER_MS)])
+  const release = (): Promise<void> => settledWithin(ABANDON_AFTER_MS, (async () => iterator?.return?.())())
+
+  async function over(): Promise<IteratorResult<T>> {
+    await released
+    const error = failure
+    failure = undefined
+    if (error) throw error
+    return DONE
+  }
+
+  function start(): AsyncIterator<T> {
+    signal?.addEventListener('abort', onCallerAbort, { once: true })
+    const ctx: CallContext = { signal: controller.signal, deadline: undefined, report: () => {} }
+    forget = onCall({ ctx, abort: interrupt, end: () => interrupt(undefined) })
+    return traceOpen(info, () => open(ctx))[Symbol.asyncIterator]()
+  }
+
+  /** The driver's next value, or nothing when the stream is interrupted first. */
+  function pull(from: AsyncIterator<T>): Promise<IteratorResult<T> | undefined> {
+    return new Promise((resolve, reject) => {
+      const wake = (): void => resolve(undefined)
+      wakers.add(wake)
+      from
+        .next()
+        .then(resolve, reject)
+        .finally(() => wakers.delete(wake))
+    })
+  }
 
   return {
     [Symbol.asyncIterator]() {
       return this
     },
     async next() {
-      if (ended) return DONE
-      if (signal?.aborted) abort(abortError(info, signal.reason))
+      if (!ended && signal?.aborted) onCallerAbort()
+      if (ended) return over()
       try {
-        if (!iterator) {
-          signal?.addEventListener('abort', onCallerAbort, { once: true })
-          const call: Call = { ctx: { signal: controller.signal, deadline: undefined, report: () => {} }, abort }
-          forget = onCall(call)
-          iterator = open(call.ctx)[Symbol.asyncIterator]()
-        }
-        const pull = iterator.next()
-        pull.catch(() => {}) // when the interruption wins, nobody else listens
-        const result = await Promise.race([pull.then((value) => ({ value })), interrupted])
-        if (result && 'value' in result) {
-          if (result.value.done) finish()
-          return result.value
-        }
-        finish()
-        await release()
-        if (result) throw result.error
-        return DONE
+        iterator ??= start()
+        const result = await pull(iterator)
+        if (ended || result === undefined) return over()
+        if (result.done) finish()
+        return result
       } catch (error) {
+        if (ended) return over()
         finish()
         throw VMKitError.from(error, info)
       }
     },
     async return() {
-      if (ended) return DONE
-      finish()
-      controller.abort(abortError(info, 'the reader left'))
       interrupt(undefined)
-      await release()
+      await released
+      failure = undefined
       return DONE
     },
   }
@@ -167,7 +192,7 @@ export function runStream<T>(
 
 export function abortError(info: OperationInfo, reason: unknown): VMKitError {
   if (reason instanceof VMKitError) return reason
-  const why = reason instanceof Error ? reason.message : String(reason ?? 'no reason given')
+  const why = reason === undefined || reason === null ? 'no reason given' : messageOf(reason)
   return new VMKitError('ABORTED', `${info.operation} was aborted: ${why}`, { ...info, cause: reason })
 }
 
@@ -186,10 +211,12 @@ function report(onProgress: ((progress: Progress) => void) | undefined, progress
   }
 }
 
+// Subscribers get a copy: tracing writes the result into it.
 async function trace<T>(info: OperationInfo, run: () => Promise<T>): Promise<T> {
-  return operationChannel.hasSubscribers ? operationChannel.tracePromise(run, info) : run()
+  return operationChannel.hasSubscribers ? operationChannel.tracePromise(run, { ...info }) : run()
 }
 
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref())
+/** A stream is traced while it opens: how long it is read is up to the reader. */
+function traceOpen<T>(info: OperationInfo, open: () => AsyncIterable<T>): AsyncIterable<T> {
+  return operationChannel.hasSubscribers ? operationChannel.traceSync(open, { ...info }) : open()
 }

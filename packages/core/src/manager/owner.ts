@@ -50,8 +50,8 @@ export function userLabels(labels: Readonly<Record<string, string>>): Record<str
 
 /** Why a machine with these labels may be swept; `undefined` when it may not. */
 export function sweepReason(labels: Readonly<Record<string, string>>, now: number): string | undefined {
-  const expires = Number(labels[LABEL.expires])
-  if (labels[LABEL.expires] !== undefined && expires <= now) return 'its ttl is over'
+  const expires = labels[LABEL.expires] ?? ''
+  if (/^\d+(\.\d+)?$/.test(expires) && Number(expires) <= now) return 'its ttl is over'
   if (labels[LABEL.dispose] !== 'delete') return undefined
   const current = thisProcess()
   if (labels[LABEL.host] !== current.host) return undefined

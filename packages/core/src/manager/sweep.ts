@@ -1,4 +1,5 @@
 import { VMKitError } from '../errors.js'
+import type { VMSummary } from '../machine.js'
 import type { Backend } from './backend.js'
 import type { CallOptions } from './operation.js'
 import { sweepReason } from './owner.js'
@@ -16,21 +17,30 @@ export interface SweptMachine {
  */
 export async function sweepBackend(backend: Backend, options: CallOptions | undefined): Promise<SweptMachine[]> {
   const now = Date.now()
-  const found = (await backend.list({}, options)).flatMap((summary) => {
-    const reason = sweepReason(summary.labels, now)
-    return reason === undefined ? [] : [{ driver: summary.driver, id: summary.id, name: summary.name, reason }]
-  })
   const swept = await Promise.all(
-    found.map(async (machine) => {
-      try {
-        await backend.call<void>({ operation: 'sweep', vmId: machine.id, exclusive: true }, options, undefined, (ctx) => backend.driver.delete(machine.id, { force: true }, ctx))
-        return [machine]
-      } catch (error) {
-        // Another process swept it first.
-        if (error instanceof VMKitError && error.code === 'NOT_FOUND') return []
-        throw error
-      }
+    (await backend.list({}, options)).map(async ({ id, name, labels }) => {
+      const reason = sweepReason(labels, now)
+      if (reason === undefined || !(await deleteOnce(backend, { id, name }, options))) return []
+      return [{ driver: backend.name, id, name, reason }]
     }),
   )
   return swept.flat()
+}
+
+/** Whether it was this call that deleted the machine: another process may sweep at the same time. */
+async function deleteOnce(
+  backend: Backend,
+  { id, name }: Pick<VMSummary, 'id' | 'name'>,
+  options: CallOptions | undefined,
+): Promise<boolean> {
+  try {
+    await backend.call<void>({ operation: 'sweep', vmId: id, exclusive: true, interruptsStart: true }, options, undefined, (ctx) =>
+      backend.driver.delete(id, { force: true }, ctx),
+    )
+  } catch (error) {
+    if (error instanceof VMKitError && error.code === 'NOT_FOUND') return false
+    throw error
+  }
+  backend.emit({ type: 'deleted', driver: backend.name, id, name, at: Date.now() })
+  return true
 }

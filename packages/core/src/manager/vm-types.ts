@@ -9,11 +9,11 @@ import type {
   FileEntry,
   LogEntry,
   LogOptions,
+  MachineEvent,
   MigrationStats,
   Missing,
   SnapshotInfo,
   TerminalSession,
-  MachineEvent,
   VMExit,
   VMInfo,
   VMMetrics,
@@ -218,8 +218,13 @@ export interface VMBase<C extends CapabilityManifest = AnyCapabilities> extends 
 /** The names of the capabilities that a manifest claims in this way. */
 export type Keys<C, V> = { [K in keyof C]: C[K] extends V ? K : never }[keyof C] & Capability
 
-type UnionToIntersection<U> = (U extends unknown ? (value: U) => void : never) extends (value: infer I) => void ? I : never
-type Methods<K extends Capability> = [K] extends [never] ? unknown : UnionToIntersection<CapabilityMethods[K]>
+// Boxed: inferred as it is, a capability without methods (`unknown`) would swallow the methods of all the others.
+type MethodsOf<K extends Capability> = (K extends unknown ? (value: { box: CapabilityMethods[K] }) => void : never) extends (
+  value: infer I extends { box: unknown },
+) => void
+  ? I['box']
+  : never
+type Methods<K extends Capability> = [K] extends [never] ? unknown : MethodsOf<K>
 
 /** A machine of a driver with this manifest. */
 export type VM<C extends CapabilityManifest = AnyCapabilities> = VMBase<C> & Methods<Keys<C, true>>

@@ -1,36 +1,63 @@
 import { randomUUID } from 'node:crypto'
 import { type Capability, isCapability } from '../capabilities.js'
-import { parseName } from '../config/parse.js'
-import { cpus, device, duration, memory } from '../config/schema.js'
-import type { DeviceConfig, Duration, Size } from '../config/types.js'
-import { validate } from '../config/validate.js'
+import { DEFAULT_STOP } from '../config/schema.js'
+import type { DeviceConfig, MachineConfig, Size } from '../config/types.js'
 import type { CallContext, MachineRef } from '../driver.js'
-import { invalidConfig, VMKitError } from '../errors.js'
-import type { ExecResult, ExecSession, LogEntry, LogOptions, MachineEvent, Missing, SnapshotInfo, TerminalSession, VMExit, VMInfo, VMMetrics, VMStatus, VncEndpoint } from '../machine.js'
-import * as z from '../schema.js'
-import { type Backend, presentable } from './backend.js'
+import { VMKitError } from '../errors.js'
+import type {
+  ExecResult,
+  ExecSession,
+  LogEntry,
+  LogOptions,
+  MachineEvent,
+  Missing,
+  SnapshotInfo,
+  TerminalSession,
+  VMExit,
+  VMInfo,
+  VMMetrics,
+  VMStatus,
+  VncEndpoint,
+} from '../machine.js'
+import type { Backend } from './backend.js'
 import type { DriverHandle } from './driver-types.js'
-import { exec, execStream, readAll, toChunks } from './exec.js'
+import { exec, execStream } from './exec.js'
 import { machineFiles } from './files.js'
+import { toChunks } from './input.js'
 import { migrate } from './migrate.js'
 import type { CallOptions } from './operation.js'
-import { type DisposePolicy, ownerLabels } from './owner.js'
-import type { Endpoint, ExecOptions, ExecStreamOptions, MigrateOptions, MigrationResult, SnapshotOptions, StopCallOptions, StreamOptions, VM, VMFiles, WaitForOptions } from './vm-types.js'
+import { type DisposePolicy, ownerLabels, userLabels } from './owner.js'
+import { ARGUMENTS, OPTIONS, readArgument, readCapability, readOptions } from './requests.js'
+import { pause } from './timer.js'
+import type {
+  Endpoint,
+  ExecOptions,
+  ExecStreamOptions,
+  MigrateOptions,
+  MigrationResult,
+  SnapshotOptions,
+  StopCallOptions,
+  StreamOptions,
+  VM,
+  VMFiles,
+  WaitForOptions,
+} from './vm-types.js'
 import { waitFor } from './wait-for.js'
 
 const LOG_TAIL = 20
+const LOG_TAIL_TIMEOUT_MS = 500
+// What stopping takes beside the grace: the kill, and the clean-up after it.
 const STOP_MARGIN_MS = 30_000
 
-const stopSchema = z.object({ graceMs: z.optional(duration), signalName: z.optional(z.string()) })
-const resizeSchema = z.strictObject({
-  cpus: z.optional(cpus),
-  memory: z.optional(memory),
-  pids: z.optional(z.number().check(z.refine((value) => Number.isSafeInteger(value) && value > 0, 'a whole number from 1'))),
-})
+/** A machine as its handle gets to know it. Its config, where it is known, tells how it wants to be stopped. */
+export interface AdoptedMachine extends MachineRef {
+  name: string
+  config?: Pick<MachineConfig, 'stop'>
+}
 
 /** Who keeps handles: the manager, which disposes of those that are still open when it closes. */
 export interface HandleOwner {
-  adopt(backend: Backend, ref: MachineRef & { name: string }, policy: DisposePolicy): VM
+  adopt(backend: Backend, machine: AdoptedMachine, policy: DisposePolicy): VM
   forget(vm: object): void
 }
 
@@ -45,14 +72,17 @@ export class MachineHandle {
   readonly #owner: HandleOwner
   #id: string
   #missing: Missing | undefined
+  #stop: MachineConfig['stop'] | undefined
   #files: VMFiles | undefined
+  #disposal: Promise<void> | undefined
 
-  constructor(backend: Backend, owner: HandleOwner, ref: MachineRef & { name: string }, onDispose: DisposePolicy) {
+  constructor(backend: Backend, owner: HandleOwner, machine: AdoptedMachine, onDispose: DisposePolicy) {
     this.#backend = backend
     this.#owner = owner
-    this.#id = ref.id
-    this.#missing = ref.missing
-    this.name = ref.name
+    this.#id = machine.id
+    this.#missing = machine.missing
+    this.#stop = machine.config?.stop
+    this.name = machine.name
     this.onDispose = onDispose
   }
 
@@ -61,7 +91,7 @@ export class MachineHandle {
   }
 
   get driver(): string {
-    return this.#backend.driver.name
+    return this.#backend.name
   }
 
   get missing(): Missing {
@@ -69,101 +99,125 @@ export class MachineHandle {
   }
 
   supports(capability: Capability): boolean {
-    if (!isCapability(capability)) throw invalidConfig('capability', 'a capability that core knows', capability)
-    return this.#backend.missingReason(capability, this.#missing) === undefined
+    return this.#backend.missingReason(readCapability(capability, isCapability), this.#missing) === undefined
   }
 
   async start(options?: CallOptions): Promise<void> {
-    await this.#exclusive('start', { guard: 'start' }, options, (id, ctx) => this.#backend.driver.start(id, ctx), 'started')
+    const call = readOptions(OPTIONS.call, options)
+    await this.#exclusive('start', { guard: 'start' }, call, (id, ctx) => this.#backend.driver.start(id, ctx), 'started')
   }
 
-  async stop(options: StopCallOptions = {}): Promise<void> {
-    const { graceMs } = validate(stopSchema, options, { root: 'options', operation: 'stop', vmId: this.#id })
-    const signal = options.signalName === undefined ? undefined : checkSignal(options.signalName)
-    const timeoutMs = graceMs === undefined ? undefined : graceMs + STOP_MARGIN_MS
+  async stop(options?: StopCallOptions): Promise<void> {
+    const { graceMs, signalName, ...call } = readOptions(OPTIONS.stop, options)
+    const own = await this.#stopSettings(call)
+    const request = { graceMs: graceMs ?? own.graceMs, signal: signalName ?? own.signal }
+    const spec = { guard: 'stop' as const, interruptsStart: true, timeoutMs: request.graceMs + STOP_MARGIN_MS }
     let stopped = false
-    await this.#exclusive('stop', { guard: 'stop', interruptsStart: true, timeoutMs }, options, async (id, ctx) => {
-      await this.#backend.driver.stop(id, { graceMs, signal }, ctx)
+    await this.#exclusive('stop', spec, call, async (id, ctx) => {
+      await this.#backend.driver.stop(id, request, ctx)
       stopped = true
     })
     if (stopped) await this.#emitStopped()
   }
 
-  async restart(options: StopCallOptions = {}): Promise<void> {
-    await this.stop(options)
-    await this.start({ signal: options.signal, timeoutMs: options.timeoutMs, onProgress: options.onProgress })
+  /** How the machine itself wants to be stopped. Its config does not change, so it is asked for once. */
+  async #stopSettings(options: CallOptions): Promise<MachineConfig['stop']> {
+    if (!this.#stop) {
+      const { config } = await this.#call<VMInfo>('info', {}, options, (id, ctx) => this.#backend.driver.getInfo(id, ctx))
+      this.#stop = config?.stop ?? DEFAULT_STOP
+    }
+    return this.#stop
+  }
+
+  async restart(options?: StopCallOptions): Promise<void> {
+    const wanted = readOptions(OPTIONS.stop, options)
+    const { graceMs: _grace, signalName: _signal, ...call } = wanted
+    await this.stop(wanted)
+    await this.start(call)
   }
 
   async kill(signal = 'SIGKILL', options?: CallOptions): Promise<void> {
-    const name = checkSignal(signal)
-    await this.#exclusive('kill', { guard: 'kill', interruptsStart: true }, options, (id, ctx) => this.#backend.driver.kill(id, name, ctx))
+    const name = readArgument(ARGUMENTS.signal, signal, 'signal')
+    const call = readOptions(OPTIONS.call, options)
+    await this.#exclusive('kill', { guard: 'kill', interruptsStart: true }, call, (id, ctx) => this.#backend.driver.kill(id, name, ctx))
   }
 
-  async delete(options: CallOptions & { force?: boolean } = {}): Promise<void> {
-    const force = options.force ?? false
+  async delete(options?: CallOptions & { force?: boolean }): Promise<void> {
+    const { force = false, ...call } = readOptions(OPTIONS.delete, options)
     const spec = { guard: force ? undefined : ('delete' as const), interruptsStart: true }
-    await this.#exclusive('delete', spec, options, (id, ctx) => this.#backend.driver.delete(id, { force }, ctx), 'deleted')
+    await this.#exclusive('delete', spec, call, (id, ctx) => this.#backend.driver.delete(id, { force }, ctx), 'deleted')
+    this.#disposal ??= Promise.resolve()
     this.#owner.forget(this)
   }
 
-  status(options?: CallOptions): Promise<VMStatus> {
-    return this.#call('status', {}, options, (id, ctx) => this.#backend.driver.getStatus(id, ctx))
+  async status(options?: CallOptions): Promise<VMStatus> {
+    return this.#call('status', {}, readOptions(OPTIONS.call, options), (id, ctx) => this.#backend.driver.getStatus(id, ctx))
   }
 
   async info(options?: CallOptions): Promise<VMInfo> {
-    return presentable(await this.#call<VMInfo>('info', {}, options, (id, ctx) => this.#backend.driver.getInfo(id, ctx)))
+    const call = readOptions(OPTIONS.call, options)
+    const info = await this.#call<VMInfo>('info', {}, call, (id, ctx) => this.#backend.driver.getInfo(id, ctx))
+    return { ...this.#backend.present(info), config: { ...info.config, labels: userLabels(info.config.labels) } }
   }
 
-  metrics(options?: CallOptions): Promise<VMMetrics> {
-    return this.#call('metrics', {}, options, (id, ctx) => this.#backend.driver.getMetrics(id, ctx))
+  async metrics(options?: CallOptions): Promise<VMMetrics> {
+    return this.#call('metrics', {}, readOptions(OPTIONS.call, options), (id, ctx) => this.#backend.driver.getMetrics(id, ctx))
   }
 
-  watchMetrics(options: StreamOptions & { intervalMs?: number } = {}): AsyncIterableIterator<VMMetrics> {
-    const { intervalMs = 1000 } = options
-    if (!Number.isFinite(intervalMs) || intervalMs <= 0) throw invalidConfig('options.intervalMs', 'a number of milliseconds above 0', intervalMs)
-    const id = this.#id
-    return this.#backend.stream({ operation: 'watchMetrics', vmId: id }, options.signal, (ctx) => readings(this.#backend, id, intervalMs, ctx))
+  watchMetrics(options?: StreamOptions & { intervalMs?: number }): AsyncIterableIterator<VMMetrics> {
+    const { intervalMs = 1000, signal } = readOptions(OPTIONS.metrics, options)
+    return this.#stream('watchMetrics', signal, (id, ctx) => readings(this.#backend, id, intervalMs, ctx))
   }
 
-  wait(options?: CallOptions): Promise<VMExit> {
-    return this.#call('wait', {}, options, (id, ctx) => this.#backend.driver.wait(id, ctx))
+  async wait(options?: CallOptions): Promise<VMExit> {
+    return this.#call('wait', {}, readOptions(OPTIONS.call, options), (id, ctx) => this.#backend.driver.wait(id, ctx))
   }
 
-  waitFor(condition: WaitForOptions): Promise<void> {
-    return waitFor(this.#waitable(), condition)
+  async waitFor(condition: WaitForOptions): Promise<void> {
+    const { signal, ...wanted } = readArgument(OPTIONS.waitFor, condition, 'condition')
+    // It has its own deadline, which tells more than a plain one can.
+    await this.#call<void>('waitFor', { timeoutMs: Number.POSITIVE_INFINITY }, { signal }, (_id, ctx) =>
+      waitFor(this.#waitable(), wanted as WaitForOptions, ctx.signal),
+    )
   }
 
   async endpoint(port: number, options?: CallOptions): Promise<Endpoint> {
-    if (!Number.isInteger(port) || port < 1 || port > 65535) throw invalidConfig('port', 'a port from 1 to 65535', port)
+    const guest = readArgument(ARGUMENTS.port, port, 'port')
     const info = await this.info(options)
-    const published = info.ports.find((mapping) => mapping.guest === port && mapping.protocol === 'tcp') ?? info.ports.find((mapping) => mapping.guest === port)
+    const mappings = info.ports.filter((mapping) => mapping.guest === guest && mapping.host > 0)
+    const published = mappings.find((mapping) => mapping.protocol === 'tcp') ?? mappings[0]
     if (published) return { host: reachable(published.hostIp), port: published.host }
     const [address] = info.addresses
-    if (address !== undefined) return { host: address, port }
-    throw new VMKitError('NOT_FOUND', `Port ${port} of ${this.name} is not reachable: it is not published, and this host has no route to the machine (state ${info.state})`, {
-      driver: this.driver,
-      operation: 'endpoint',
-      vmId: this.#id,
-      hint: `Create it with ports: [{ guest: ${port} }]`,
-    })
+    if (address !== undefined) return { host: address, port: guest }
+    throw new VMKitError(
+      'NOT_FOUND',
+      `Port ${guest} of ${this.name} is not reachable: it is not published, and this host has no route to the machine (state ${info.state})`,
+      { driver: this.driver, operation: 'endpoint', vmId: this.#id, hint: `Create it with ports: [{ guest: ${guest} }], and start it` },
+    )
   }
 
   async *#machineEvents(signal: AbortSignal | undefined): AsyncGenerator<MachineEvent> {
     for await (const event of this.#backend.events(signal)) {
+      // By name as well, because a restore may give it a new id.
       if (event.type !== 'image-pulled' && (event.id === this.#id || event.name === this.name)) yield event
     }
   }
 
   events(options?: StreamOptions): AsyncIterableIterator<MachineEvent> {
-    return this.#backend.stream({ operation: 'events', vmId: this.#id }, options?.signal, (ctx) => this.#machineEvents(ctx.signal))
+    const { signal } = readOptions(OPTIONS.stream, options)
+    return this.#backend.stream({ operation: 'events', vmId: this.#id, endsQuietly: true }, signal, (ctx) =>
+      this.#machineEvents(ctx.signal),
+    )
   }
 
   async pause(options?: CallOptions): Promise<void> {
-    await this.#exclusive('pause', { needs: 'pause', guard: 'pause' }, options, (id, ctx) => this.#method('pause')(id, ctx), 'paused')
+    const call = readOptions(OPTIONS.call, options)
+    await this.#exclusive('pause', { needs: 'pause', guard: 'pause' }, call, (id, ctx) => this.#method('pause')(id, ctx), 'paused')
   }
 
   async resume(options?: CallOptions): Promise<void> {
-    await this.#exclusive('resume', { needs: 'pause', guard: 'resume' }, options, (id, ctx) => this.#method('resume')(id, ctx), 'resumed')
+    const call = readOptions(OPTIONS.call, options)
+    await this.#exclusive('resume', { needs: 'pause', guard: 'resume' }, call, (id, ctx) => this.#method('resume')(id, ctx), 'resumed')
   }
 
   async exec(command: readonly string[], options?: ExecOptions): Promise<ExecResult> {
@@ -174,28 +228,31 @@ export class MachineHandle {
     return execStream(this.#backend, this.#machine(), command, options)
   }
 
-  logs(options: LogOptions & StreamOptions = {}): AsyncIterableIterator<LogEntry> {
-    const { signal, ...request } = options
+  logs(options?: LogOptions & StreamOptions): AsyncIterableIterator<LogEntry> {
+    const { signal, ...request } = readOptions(OPTIONS.logs, options)
     this.#require('logs', 'logs')
     if (request.since !== undefined) this.#require('logs.since', 'logs', 'since')
-    checkLogOptions(request)
     return this.#stream('logs', signal, (id, ctx) => this.#method('logs')(id, request, ctx))
   }
 
-  attach(options?: CallOptions): Promise<TerminalSession> {
-    return this.#call('attach', { needs: 'attach', guard: 'attach', onLateResult: closeLate }, options, (id, ctx) => this.#method('attach')(id, ctx))
+  async attach(options?: CallOptions): Promise<TerminalSession> {
+    const spec = { needs: 'attach' as const, guard: 'attach' as const, onLateResult: closeLate }
+    return this.#call('attach', spec, readOptions(OPTIONS.call, options), (id, ctx) => this.#method('attach')(id, ctx))
   }
 
-  console(options?: CallOptions): Promise<TerminalSession> {
-    return this.#call('console', { needs: 'console', guard: 'attach', onLateResult: closeLate }, options, (id, ctx) => this.#method('console')(id, ctx))
+  async console(options?: CallOptions): Promise<TerminalSession> {
+    const spec = { needs: 'console' as const, guard: 'attach' as const, onLateResult: closeLate }
+    return this.#call('console', spec, readOptions(OPTIONS.call, options), (id, ctx) => this.#method('console')(id, ctx))
   }
 
-  vnc(options?: CallOptions): Promise<VncEndpoint> {
-    return this.#call('vnc', { needs: 'vnc', guard: 'attach' }, options, (id, ctx) => this.#method('vnc')(id, ctx))
+  async vnc(options?: CallOptions): Promise<VncEndpoint> {
+    const spec = { needs: 'vnc' as const, guard: 'attach' as const }
+    return this.#call('vnc', spec, readOptions(OPTIONS.call, options), (id, ctx) => this.#method('vnc')(id, ctx))
   }
 
-  screenshot(options?: CallOptions): Promise<Uint8Array> {
-    return this.#call('screenshot', { needs: 'vnc', guard: 'attach' }, options, (id, ctx) => this.#method('screenshot')(id, ctx))
+  async screenshot(options?: CallOptions): Promise<Uint8Array> {
+    const spec = { needs: 'vnc' as const, guard: 'attach' as const }
+    return this.#call('screenshot', spec, readOptions(OPTIONS.call, options), (id, ctx) => this.#method('screenshot')(id, ctx))
   }
 
   get files(): VMFiles {
@@ -203,83 +260,113 @@ export class MachineHandle {
     return this.#files
   }
 
-  copyOut(path: string, options: StreamOptions = {}): AsyncIterableIterator<Uint8Array> {
+  copyOut(path: string, options?: StreamOptions): AsyncIterableIterator<Uint8Array> {
+    const from = readArgument(ARGUMENTS.path, path, 'path')
+    const { signal } = readOptions(OPTIONS.stream, options)
     this.#require('files.archive', 'copyOut')
     const files = this.#method('files')
-    return this.#stream('copyOut', options.signal, (id, ctx) => bound(files.pack, files, 'files.pack')(id, path, ctx))
+    return this.#stream('copyOut', signal, (id, ctx) => bound(files.pack, files, 'files.pack')(id, from, ctx))
   }
 
-  copyIn(path: string, tar: Uint8Array | AsyncIterable<Uint8Array>, options?: CallOptions): Promise<void> {
-    return this.#call('copyIn', { needs: 'files.archive' }, options, (id, ctx) => {
+  async copyIn(path: string, tar: Uint8Array | AsyncIterable<Uint8Array>, options?: CallOptions): Promise<void> {
+    const to = readArgument(ARGUMENTS.path, path, 'path')
+    const input = readArgument(ARGUMENTS.bytesInput, tar, 'tar')
+    return this.#call('copyIn', { needs: 'files.archive' }, readOptions(OPTIONS.call, options), (id, ctx) => {
       const files = this.#method('files')
-      return bound(files.unpack, files, 'files.unpack')(id, path, toChunks(tar), ctx)
+      return bound(files.unpack, files, 'files.unpack')(id, to, toChunks(input, 'tar'), ctx)
     })
   }
 
   async resize(limits: { cpus?: number; memory?: Size; pids?: number }, options?: CallOptions): Promise<void> {
-    const request = validate(resizeSchema, limits, { root: 'limits', operation: 'resize', vmId: this.#id })
-    await this.#exclusive('resize', { needs: 'resize', guard: 'resize' }, options, (id, ctx) => this.#method('resize')(id, request, ctx), 'resized')
+    const request = readArgument(ARGUMENTS.limits, limits, 'limits', { operation: 'resize', vmId: this.#id })
+    const call = readOptions(OPTIONS.call, options)
+    await this.#exclusive(
+      'resize',
+      { needs: 'resize', guard: 'resize' },
+      call,
+      (id, ctx) => this.#method('resize')(id, request, ctx),
+      'resized',
+    )
   }
 
-  attachDevice(config: DeviceConfig, options?: CallOptions): Promise<string> {
-    return this.#exclusive('attachDevice', { needs: 'devices', guard: 'devices' }, options, async (id, ctx) => {
-      const parsed = validate(device, config, { root: 'device' })
-      return this.#method('attachDevice')(id, parsed, ctx)
-    })
+  async attachDevice(config: DeviceConfig, options?: CallOptions): Promise<string> {
+    const device = readArgument(ARGUMENTS.device, config, 'device', { operation: 'attachDevice', vmId: this.#id })
+    const spec = { needs: 'devices' as const, guard: 'devices' as const }
+    const call = readOptions(OPTIONS.call, options)
+    return this.#exclusive('attachDevice', spec, call, (id, ctx) => this.#method('attachDevice')(id, device, ctx))
   }
 
   async detachDevice(deviceId: string, options?: CallOptions): Promise<void> {
-    await this.#exclusive('detachDevice', { needs: 'devices', guard: 'devices' }, options, (id, ctx) => this.#method('detachDevice')(id, parseName(deviceId, 'deviceId'), ctx))
+    const device = readArgument(ARGUMENTS.name, deviceId, 'deviceId')
+    const spec = { needs: 'devices' as const, guard: 'devices' as const }
+    const call = readOptions(OPTIONS.call, options)
+    await this.#exclusive('detachDevice', spec, call, (id, ctx) => this.#method('detachDevice')(id, device, ctx))
   }
 
-  async snapshot(tag: string, options: SnapshotOptions = {}): Promise<SnapshotInfo> {
-    const name = parseName(tag, 'tag')
-    const memory = options.memory ?? false
+  async snapshot(tag: string, options?: SnapshotOptions): Promise<SnapshotInfo> {
+    const name = readArgument(ARGUMENTS.name, tag, 'tag')
+    const { memory = false, ...call } = readOptions(OPTIONS.snapshot, options)
     const spec = { needs: memory ? ('snapshot.memory' as const) : ('snapshot.disk' as const), guard: 'snapshot' as const }
-    const info = await this.#exclusive('snapshot', spec, options, (id, ctx) => this.#method('snapshot')(id, name, { memory }, ctx))
+    const info = await this.#exclusive('snapshot', spec, call, (id, ctx) => this.#method('snapshot')(id, name, { memory }, ctx))
     this.#emit({ type: 'snapshotted', tag: name })
     return info
   }
 
   async restore(tag: string, options?: CallOptions): Promise<void> {
-    const name = parseName(tag, 'tag')
-    const ref = await this.#exclusive('restore', { needs: this.#anySnapshot(), guard: 'restore' }, options, (id, ctx) => this.#method('restore')(id, name, ctx))
-    this.#id = ref.id
-    this.#missing = ref.missing ?? this.#missing
+    const name = readArgument(ARGUMENTS.name, tag, 'tag')
+    const spec = { needs: this.#anySnapshot(), guard: 'restore' as const }
+    await this.#exclusive('restore', spec, readOptions(OPTIONS.call, options), async (id, ctx) => {
+      const ref = await this.#method('restore')(id, name, ctx)
+      // Also when the caller has given up meanwhile: the old id is gone.
+      this.#id = ref.id
+      this.#missing = ref.missing ?? this.#missing
+    })
     this.#emit({ type: 'restored', tag: name })
   }
 
-  snapshots(options?: CallOptions): Promise<SnapshotInfo[]> {
-    return this.#call('listSnapshots', { needs: this.#anySnapshot() }, options, (id, ctx) => this.#method('listSnapshots')(id, ctx))
+  async snapshots(options?: CallOptions): Promise<SnapshotInfo[]> {
+    const spec = { needs: this.#anySnapshot() }
+    return this.#call('listSnapshots', spec, readOptions(OPTIONS.call, options), (id, ctx) => this.#method('listSnapshots')(id, ctx))
   }
 
   async deleteSnapshot(tag: string, options?: CallOptions): Promise<void> {
-    const name = parseName(tag, 'tag')
-    await this.#exclusive('deleteSnapshot', { needs: this.#anySnapshot() }, options, (id, ctx) => this.#method('deleteSnapshot')(id, name, ctx))
+    const name = readArgument(ARGUMENTS.name, tag, 'tag')
+    const spec = { needs: this.#anySnapshot() }
+    const call = readOptions(OPTIONS.call, options)
+    await this.#exclusive('deleteSnapshot', spec, call, (id, ctx) => this.#method('deleteSnapshot')(id, name, ctx))
   }
 
-  async clone(tag: string, options: { name?: string; onDispose?: DisposePolicy } & CallOptions = {}): Promise<VM> {
-    const from = parseName(tag, 'tag')
-    const name = options.name === undefined ? `${this.name.slice(0, 50)}-${randomUUID().slice(0, 8)}` : parseName(options.name, 'options.name')
-    const policy = options.onDispose ?? 'delete'
-    const spec = { needs: 'clone' as const, guard: 'clone' as const, onLateResult: (ref: MachineRef) => deleteLate(this.#backend, ref) }
-    const ref = await this.#exclusive('clone', spec, options, (id, ctx) => this.#method('clone')(id, { tag: from, name, labels: ownerLabels(policy, undefined) }, ctx))
-    return this.#owner.adopt(this.#backend, { ...ref, name }, policy)
+  async clone(tag: string, options?: { name?: string; onDispose?: DisposePolicy } & CallOptions): Promise<VM> {
+    const from = readArgument(ARGUMENTS.name, tag, 'tag')
+    const { name = cloneName(this.name), onDispose = 'delete', ...call } = readOptions(OPTIONS.named, options)
+    const request = { tag: from, name, labels: ownerLabels(onDispose, undefined) }
+    const spec = { needs: 'clone' as const, guard: 'clone' as const, onLateResult: (late: MachineRef) => this.#backend.deleteLate(late) }
+    const ref = await this.#exclusive('clone', spec, call, (id, ctx) => this.#method('clone')(id, request, ctx))
+    this.#backend.emit({ type: 'created', driver: this.driver, id: ref.id, name, at: Date.now() })
+    return this.#owner.adopt(this.#backend, { ...ref, name }, onDispose)
   }
 
-  async migrate(target: DriverHandle, options: MigrateOptions = {}): Promise<MigrationResult> {
-    const result = await migrate(this.#backend, { id: this.#id, missing: this.#missing, onDispose: this.onDispose }, target, options)
+  async migrate(target: DriverHandle, options?: MigrateOptions): Promise<MigrationResult> {
+    const wanted = readOptions(OPTIONS.migrate, options)
+    const result = await migrate(this.#backend, { id: this.#id, missing: this.#missing, onDispose: this.onDispose }, target, wanted)
+    this.#disposal = Promise.resolve()
     this.#owner.forget(this)
     return result
   }
 
-  exportBundle(options: StreamOptions = {}): AsyncIterableIterator<Uint8Array> {
+  exportBundle(options?: StreamOptions): AsyncIterableIterator<Uint8Array> {
+    const { signal } = readOptions(OPTIONS.stream, options)
     this.#require('bundle', 'exportBundle')
-    return this.#stream('exportBundle', options.signal, (id, ctx) => this.#method('exportBundle')(id, ctx))
+    return this.#stream('exportBundle', signal, (id, ctx) => this.#method('exportBundle')(id, ctx))
   }
 
-  /** Does what `onDispose` says. A machine that is gone already is fine. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  /** Does what `onDispose` says, once. A machine that is gone already is fine. */
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#disposal ??= this.#dispose()
+    return this.#disposal
+  }
+
+  async #dispose(): Promise<void> {
     this.#owner.forget(this)
     try {
       if (this.onDispose === 'delete') await this.delete({ force: true })
@@ -295,12 +382,23 @@ export class MachineHandle {
     return { id: this.#id, missing: this.#missing }
   }
 
-  #call<T>(operation: string, spec: Spec<T>, options: CallOptions | undefined, run: (id: string, ctx: CallContext) => Promise<T>): Promise<T> {
+  #call<T>(
+    operation: string,
+    spec: Spec<T>,
+    options: CallOptions | undefined,
+    run: (id: string, ctx: CallContext) => Promise<T>,
+  ): Promise<T> {
     const id = this.#id
-    return this.#backend.call<T>({ operation, vmId: id, ...spec }, options, this.#missing, (ctx) => run(id, ctx))
+    return this.#backend.call<T>({ operation, vmId: id, ...spec }, options, this.#missing, async (ctx) => run(id, ctx))
   }
 
-  async #exclusive<T>(operation: string, spec: Spec<T>, options: CallOptions | undefined, run: (id: string, ctx: CallContext) => Promise<T>, event?: SimpleEvent): Promise<T> {
+  async #exclusive<T>(
+    operation: string,
+    spec: Spec<T>,
+    options: CallOptions | undefined,
+    run: (id: string, ctx: CallContext) => Promise<T>,
+    event?: SimpleEvent,
+  ): Promise<T> {
     let ran = false
     const value = await this.#call<T>(operation, { exclusive: true, ...spec }, options, (id, ctx) => {
       ran = true
@@ -310,7 +408,11 @@ export class MachineHandle {
     return value
   }
 
-  #stream<T>(operation: string, signal: AbortSignal | undefined, open: (id: string, ctx: CallContext) => AsyncIterable<T>): AsyncIterableIterator<T> {
+  #stream<T>(
+    operation: string,
+    signal: AbortSignal | undefined,
+    open: (id: string, ctx: CallContext) => AsyncIterable<T>,
+  ): AsyncIterableIterator<T> {
     const id = this.#id
     return this.#backend.stream({ operation, vmId: id }, signal, (ctx) => open(id, ctx))
   }
@@ -356,7 +458,7 @@ export class MachineHandle {
   async #logTail(): Promise<string[]> {
     const lines: string[] = []
     try {
-      for await (const entry of this.logs({ tail: LOG_TAIL, signal: AbortSignal.timeout(1000) })) lines.push(entry.text)
+      for await (const entry of this.logs({ tail: LOG_TAIL, signal: AbortSignal.timeout(LOG_TAIL_TIMEOUT_MS) })) lines.push(entry.text)
     } catch {
       // no logs, or no backend: the error that asked says more
     }
@@ -368,19 +470,17 @@ type SimpleEvent = 'created' | 'started' | 'paused' | 'resumed' | 'deleted' | 'r
 type Spec<T> = Partial<Omit<Parameters<Backend['call']>[0], 'operation' | 'vmId' | 'onLateResult'>> & { onLateResult?: (value: T) => void }
 
 async function* readings(backend: Backend, id: string, intervalMs: number, ctx: CallContext): AsyncGenerator<VMMetrics> {
-  while (!ctx.signal.aborted) {
+  for (;;) {
     const { state } = await backend.driver.getStatus(id, ctx)
     if (state !== 'running' && state !== 'paused') return
-    yield await backend.driver.getMetrics(id, ctx)
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(done, intervalMs)
-      function done(): void {
-        clearTimeout(timer)
-        ctx.signal.removeEventListener('abort', done)
-        resolve()
-      }
-      ctx.signal.addEventListener('abort', done, { once: true })
-    })
+    try {
+      yield await backend.driver.getMetrics(id, ctx)
+    } catch (error) {
+      // It ended between the two questions.
+      if (error instanceof VMKitError && error.code === 'INVALID_STATE') return
+      throw error
+    }
+    await pause(intervalMs, ctx.signal)
   }
 }
 
@@ -389,14 +489,9 @@ function bound<T>(method: T | undefined, owner: object, name: string): NonNullab
   return (typeof method === 'function' ? method.bind(owner) : method) as NonNullable<T>
 }
 
-export function checkSignal(signal: string): string {
-  if (typeof signal !== 'string' || !/^SIG[A-Z0-9+-]+$/.test(signal)) throw invalidConfig('signal', "a signal name such as 'SIGTERM'", signal)
-  return signal
-}
-
-function checkLogOptions({ tail, since }: LogOptions): void {
-  if (tail !== undefined && !(Number.isSafeInteger(tail) && tail >= 0)) throw invalidConfig('options.tail', 'a whole number from 0', tail)
-  if (since !== undefined && !Number.isFinite(Number(since))) throw invalidConfig('options.since', 'a Date or epoch milliseconds', since)
+/** A name that is free, most likely, and at most 63 long. */
+function cloneName(name: string): string {
+  return `${name.slice(0, 50)}-${randomUUID().slice(0, 8)}`
 }
 
 /** An address that listens on everything is reached on loopback. */
@@ -405,14 +500,6 @@ function reachable(hostIp: string): string {
   return hostIp === '::' ? '::1' : hostIp
 }
 
-function closeLate(session: TerminalSession): void {
-  void session.close().catch(() => {})
+async function closeLate(session: TerminalSession): Promise<void> {
+  await session.close().catch(() => {})
 }
-
-/** A machine that came after its maker was told it would not: it must not stay. */
-export function deleteLate(backend: Backend, ref: MachineRef): void {
-  const neverAborted = new AbortController().signal
-  void backend.driver.delete(ref.id, { force: true }, { signal: neverAborted, deadline: undefined, report: () => {} }).catch(() => {})
-}
-
-export type { Duration }

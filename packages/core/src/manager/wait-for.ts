@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
-import { invalidConfig, VMKitError } from '../errors.js'
+import { VMKitError } from '../errors.js'
 import type { LogEntry, VMExit, VMStatus } from '../machine.js'
-import { abortError } from './operation.js'
+import { abortable, after, pause } from './timer.js'
 import type { Endpoint, ExecOptions, WaitForOptions } from './vm-types.js'
 
 /** What waiting needs of a machine; the VM handle is one. */
@@ -22,28 +22,27 @@ const CONNECT_TIMEOUT_MS = 2_000
 const KEEPS_CONNECTION_MS = 50
 
 /** Resolves when the condition holds. Fails at once when the machine ends first, with its last words. */
-export async function waitFor(vm: Waitable, condition: WaitForOptions): Promise<void> {
-  const timeoutMs = condition.timeoutMs ?? DEFAULT_TIMEOUT_MS
+export async function waitFor(vm: Waitable, condition: WaitForOptions, caller: AbortSignal): Promise<void> {
+  const { timeoutMs = DEFAULT_TIMEOUT_MS, intervalMs = DEFAULT_INTERVAL_MS } = condition
   const info = { driver: vm.driver, operation: 'waitFor', vmId: vm.id }
   const controller = new AbortController()
-  const onCallerAbort = (): void => controller.abort(abortError(info, condition.signal?.reason))
-  if (condition.signal?.aborted) onCallerAbort()
-  condition.signal?.addEventListener('abort', onCallerAbort, { once: true })
+  const onCallerAbort = (): void => controller.abort(caller.reason)
+  caller.addEventListener('abort', onCallerAbort, { once: true })
   let timedOut = false
-  const timer = setTimeout(() => {
+  const cancel = after(timeoutMs, () => {
     timedOut = true
     controller.abort()
-  }, timeoutMs)
+  })
   try {
     if ('log' in condition) await waitForLog(vm, condition.log, controller.signal)
-    else await poll(vm, check(vm, condition), condition.intervalMs ?? DEFAULT_INTERVAL_MS, controller.signal)
+    else await poll(vm, check(vm, condition), intervalMs, controller.signal)
   } catch (error) {
     if (!timedOut) throw VMKitError.from(error, info)
-    const what = describe(condition)
-    throw new VMKitError('TIMEOUT', `${what} did not happen within ${timeoutMs} ms`, { ...info, cause: error, evidence: { logTail: await vm.logTail() } })
+    const message = `${describe(condition)} did not happen within ${timeoutMs} ms`
+    throw new VMKitError('TIMEOUT', message, { ...info, cause: error, evidence: { logTail: await vm.logTail() } })
   } finally {
-    clearTimeout(timer)
-    condition.signal?.removeEventListener('abort', onCallerAbort)
+    cancel()
+    caller.removeEventListener('abort', onCallerAbort)
     controller.abort()
   }
 }
@@ -54,17 +53,34 @@ function check(vm: Waitable, condition: WaitForOptions): Check {
   if ('port' in condition) return async (signal) => accepts(await vm.endpoint(condition.port, { signal }), signal)
   if ('exec' in condition) return async (signal) => (await vm.exec(condition.exec, { signal })).exitCode === 0
   if ('until' in condition) return async (signal) => condition.until(signal)
-  if ('healthy' in condition) return async (signal) => (await vm.status({ signal })).health === 'healthy'
-  throw invalidConfig('condition', 'one of `port`, `log`, `healthy`, `exec`, `until`', Object.keys(condition).join(', '))
+  return async (signal) => (await vm.status({ signal })).health === 'healthy'
 }
 
 async function poll(vm: Waitable, isMet: Check, intervalMs: number, signal: AbortSignal): Promise<void> {
   for (;;) {
-    if (await abortable(isMet(signal), signal)) return
+    const failure = await attempt(isMet, signal)
+    if (failure === undefined) return
     const status = await vm.status({ signal })
     if (isOver(status)) throw await endedError(vm, status)
+    if (failure.error !== undefined && !mayPass(failure.error, status)) throw failure.error
     await pause(intervalMs, signal)
   }
+}
+
+/** `undefined` when it is met; else with the error, if that is why. */
+async function attempt(isMet: Check, signal: AbortSignal): Promise<{ error?: unknown } | undefined> {
+  try {
+    return (await abortable(isMet(signal), signal)) ? undefined : {}
+  } catch (error) {
+    if (signal.aborted) throw error
+    return { error: error ?? new VMKitError('BACKEND_ERROR', 'The condition threw nothing') }
+  }
+}
+
+/** A machine that does not run yet has no ports and runs no commands; a guest may answer later. */
+function mayPass(error: unknown, { state }: VMStatus): boolean {
+  if (!(error instanceof VMKitError)) return false
+  return error.retryable || ((error.code === 'NOT_FOUND' || error.code === 'INVALID_STATE') && state !== 'running')
 }
 
 async function waitForLog(vm: Waitable, pattern: string | RegExp, signal: AbortSignal): Promise<void> {
@@ -83,9 +99,13 @@ async function endedError(vm: Waitable, status: VMStatus): Promise<VMKitError> {
   const logTail = await vm.logTail()
   const why = status.exit ? `: ${describeExit(status.exit)}` : status.reason ? `: ${status.reason}` : ''
   const last = logTail.at(-1)
-  return new VMKitError('GUEST_ERROR', `The machine ended before it was ready${why}${last === undefined ? '' : `; its last line was ${JSON.stringify(last)}`}`, {
-    evidence: { logTail, ...(status.exit ? { exit: status.exit } : {}) },
-  })
+  return new VMKitError(
+    'GUEST_ERROR',
+    `The machine ended before it was ready${why}${last === undefined ? '' : `; its last line was ${JSON.stringify(last)}`}`,
+    {
+      evidence: { logTail, ...(status.exit ? { exit: status.exit } : {}) },
+    },
+  )
 }
 
 function describeExit(exit: VMExit): string {
@@ -97,7 +117,8 @@ function describeExit(exit: VMExit): string {
 function describe(condition: WaitForOptions): string {
   if ('port' in condition) return `A connection to port ${condition.port}`
   if ('log' in condition) return `A log line with ${condition.log instanceof RegExp ? condition.log : JSON.stringify(condition.log)}`
-  if ('exec' in condition) return `Success of ${JSON.stringify(condition.exec)}`
+  // Arguments may hold secrets.
+  if ('exec' in condition) return `Success of ${JSON.stringify(condition.exec[0])}`
   return 'healthy' in condition ? 'A passing health check' : 'The condition'
 }
 
@@ -123,17 +144,4 @@ function accepts({ host, port }: Endpoint, signal: AbortSignal): Promise<boolean
       socket.resume()
     })
   })
-}
-
-function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason)
-    if (signal.aborted) onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return abortable(new Promise((resolve) => setTimeout(resolve, ms)), signal)
 }

@@ -1,0 +1,33 @@
+import type { Concern } from '../options.js'
+import type { Test } from '../tools.js'
+import { create } from './create.js'
+import { exec } from './exec.js'
+import { exit } from './exit.js'
+import { files } from './files.js'
+import { identity } from './identity.js'
+import { lifecycle } from './lifecycle.js'
+import { logs } from './logs.js'
+import { manifest } from './manifest.js'
+import { states } from './states.js'
+import { execStreams } from './exec-streams.js'
+import { metrics } from './metrics.js'
+import { events } from './events.js'
+import { pause } from './pause.js'
+import { limits } from './limits.js'
+
+export const suites: Partial<Record<Concern, (test: Test) => void>> = {
+  manifest,
+  create,
+  lifecycle,
+  states,
+  identity,
+  exit,
+  logs,
+  exec,
+  files,
+  'exec-streams': execStreams,
+  metrics,
+  events,
+  pause,
+  limits,
+}

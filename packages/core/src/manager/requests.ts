@@ -1,0 +1,175 @@
+/** What callers pass beside a config. All of it is checked, and copied, before anything is done with it. */
+import {
+  absolutePath,
+  anyText,
+  command,
+  cpus,
+  device,
+  duration,
+  env,
+  labels,
+  memory,
+  mode,
+  name,
+  nonEmpty,
+  port,
+  positiveInt,
+  reference,
+  signal as signalName,
+  user,
+  wholeNumber,
+} from '../config/schema.js'
+import { validate } from '../config/validate.js'
+import { invalidConfig, type VMKitErrorDetails } from '../errors.js'
+import type { Progress, VMState } from '../machine.js'
+import * as z from '../schema.js'
+import { STATES } from '../states.js'
+import type { Stdin } from './vm-types.js'
+
+const flag = z.optional(z.boolean())
+const isFunction = (value: unknown): boolean => typeof value === 'function'
+const milliseconds = z.custom<number>((value) => typeof value === 'number' && value >= 0, 'a number of milliseconds from 0')
+const interval = z.custom<number>((value) => typeof value === 'number' && value > 0, 'a number of milliseconds above 0')
+const signal = z.custom<AbortSignal>(isAbortSignal, 'an AbortSignal')
+const policy = z.enum(['delete', 'stop', 'detach'])
+const onDispose = z.optional(policy)
+
+const stream = { signal: z.optional(signal) }
+const call = {
+  ...stream,
+  timeoutMs: z.optional(milliseconds),
+  onProgress: z.optional(z.custom<(progress: Progress) => void>(isFunction, 'a function')),
+}
+const execRequest = {
+  env: z.optional(env),
+  workdir: z.optional(absolutePath),
+  user: z.optional(user),
+  tty: z.optional(z.strictObject({ columns: positiveInt, rows: positiveInt })),
+}
+const input = z.custom<Stdin>(isInput, 'a text, a Uint8Array or an async iterable of Uint8Arrays')
+const bytesInput = z.custom<Exclude<Stdin, string>>(
+  (value) => typeof value !== 'string' && isInput(value),
+  'a Uint8Array or an async iterable of Uint8Arrays',
+)
+const since = z.custom<Date | number>((value) => {
+  return (typeof value === 'number' || value instanceof Date) && Number.isFinite(Number(value))
+}, 'a Date or milliseconds since the epoch')
+const path = nonEmpty
+const text = nonEmpty
+
+/** The options of each kind of call. */
+export const OPTIONS = {
+  call: z.strictObject(call),
+  stream: z.strictObject(stream),
+  dispose: z.strictObject({ ...call, onDispose }),
+  probe: z.strictObject({ ...call, refresh: flag }),
+  stop: z.strictObject({ ...call, graceMs: z.optional(duration), signalName: z.optional(signalName) }),
+  delete: z.strictObject({ ...call, force: flag }),
+  metrics: z.strictObject({ ...stream, intervalMs: z.optional(interval) }),
+  logs: z.strictObject({
+    ...stream,
+    follow: flag,
+    tail: z.optional(wholeNumber),
+    since: z.optional(since),
+    after: z.optional(text),
+    sources: z.optional(z.array(z.enum(['stdout', 'stderr', 'console']))),
+  }),
+  snapshot: z.strictObject({ ...call, memory: flag }),
+  named: z.strictObject({ ...call, name: z.optional(name), onDispose }),
+  migrate: z.strictObject({ ...call, live: flag }),
+  exec: z.strictObject({
+    ...execRequest,
+    ...stream,
+    stdin: z.optional(input),
+    timeoutMs: z.optional(milliseconds),
+    maxOutputBytes: z.optional(positiveInt),
+  }),
+  execStream: z.strictObject({ ...execRequest, ...call, stdin: flag }),
+  write: z.strictObject({ ...call, mode: z.optional(mode) }),
+  pull: z.strictObject({
+    ...call,
+    policy: z.optional(z.enum(['always', 'missing'])),
+    platform: z.optional(reference),
+    auth: z.optional(z.union([z.strictObject({ username: text, password: anyText }), z.strictObject({ token: text })])),
+  }),
+  import: z.strictObject({ ...call, reference: z.optional(reference) }),
+  labelled: z.strictObject({ ...call, labels: z.optional(labels) }),
+  waitFor: z
+    .strictObject({
+      ...stream,
+      timeoutMs: z.optional(milliseconds),
+      intervalMs: z.optional(interval),
+      port: z.optional(port),
+      log: z.optional(z.union([text, z.instanceof(RegExp)], 'a text or a RegExp')),
+      healthy: z.optional(z.literal(true)),
+      exec: z.optional(command),
+      until: z.optional(z.custom<(signal: AbortSignal) => boolean | Promise<boolean>>(isFunction, 'a function')),
+    })
+    .check(
+      z.refine(
+        (value) => CONDITIONS.filter((key) => value[key] !== undefined).length === 1,
+        `one of ${'`port`, `log`, `healthy`, `exec`, `until`'}`,
+      ),
+    ),
+}
+
+const CONDITIONS = ['port', 'log', 'healthy', 'exec', 'until'] as const
+
+/** Arguments that are no options. */
+export const ARGUMENTS = {
+  command,
+  device,
+  name,
+  path,
+  reference,
+  signal: signalName,
+  port,
+  id: text,
+  input,
+  bytesInput,
+  filter: z.strictObject({
+    name: z.optional(text),
+    labels: z.optional(z.record(z.string(), z.string())),
+    states: z.optional(z.array(z.enum(STATES as readonly [VMState, ...VMState[]]))),
+  }),
+  limits: z.strictObject({ cpus: z.optional(cpus), memory: z.optional(memory), pids: z.optional(positiveInt) }),
+  build: z.strictObject({
+    context: absolutePath,
+    tag: reference,
+    dockerfile: z.optional(text),
+    args: z.optional(env),
+    target: z.optional(reference),
+  }),
+}
+
+const SECRETS: ReadonlySet<PropertyKey> = new Set(['env', 'auth', 'stdin', 'args'])
+
+/**
+ * The caller's options, read once.
+ * @throws VMKitError `INVALID_CONFIG` naming the option
+ */
+export function readOptions<T>(schema: z.ZodMiniType<T>, value: unknown, details: VMKitErrorDetails = {}): T {
+  return value === undefined ? ({} as T) : readArgument(schema, value, 'options', details)
+}
+
+/** @throws VMKitError `INVALID_CONFIG` naming the argument */
+export function readArgument<T>(schema: z.ZodMiniType<T>, value: unknown, field: string, details: VMKitErrorDetails = {}): T {
+  return validate(schema, value, { root: field, isSecret: (at) => SECRETS.has(at[0] as PropertyKey), ...details })
+}
+
+export function readCapability<T extends string>(value: unknown, isKnown: (name: string) => name is T): T {
+  if (typeof value !== 'string' || !isKnown(value)) throw invalidConfig('capability', 'a capability that core knows', value)
+  return value
+}
+
+function isAbortSignal(value: unknown): boolean {
+  const candidate = value as Partial<AbortSignal> | null
+  return typeof value === 'object' && typeof candidate?.aborted === 'boolean' && typeof candidate.addEventListener === 'function'
+}
+
+function isInput(value: unknown): boolean {
+  if (typeof value === 'string' || value instanceof Uint8Array) return true
+  return (
+    typeof value === 'object' && value !== null && typeof (value as Partial<AsyncIterable<unknown>>)[Symbol.asyncIterator] === 'function'
+  )
+}

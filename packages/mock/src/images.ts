@@ -1,0 +1,85 @@
+import { createHash } from 'node:crypto'
+import { type CallContext, type DriverImages, type ImageInfo, VMKitError } from '@vmkit/core/driver'
+import type { MockBackend } from './backend.js'
+
+const LAYERS = 3
+const LAYER_BYTES = 1_000_000
+
+export function mockImages(backend: MockBackend): Required<DriverImages> {
+  const enter = (operation: string, ctx: CallContext) => enterCall(backend, `images.${operation}`, ctx)
+  return {
+    async pull(request, ctx) {
+      await enter('pull', ctx)
+      return ensureImage(backend, request.reference, request.policy ?? 'always', ctx)
+    },
+    async list(ctx) {
+      await enter('list', ctx)
+      return [...backend.images.values()]
+    },
+    async remove(reference, ctx) {
+      await enter('remove', ctx)
+      if (!backend.images.has(reference)) throw imageNotFound(reference)
+      const user = [...backend.machines.values()].find((machine) => machine.config.image === reference)
+      if (user) throw new VMKitError('CONFLICT', `The machine ${user.config.name} uses ${reference}`)
+      backend.images.delete(reference)
+    },
+    async import(archive, reference, ctx) {
+      await enter('import', ctx)
+      const hash = createHash('sha256')
+      let size = 0
+      for await (const chunk of archive) {
+        ctx.signal.throwIfAborted()
+        hash.update(chunk)
+        size += chunk.length
+      }
+      const id = `sha256:${hash.digest('hex')}`
+      return keep(backend, reference ?? `imported@${id}`, id, size)
+    },
+    async build(request, ctx) {
+      await enter('build', ctx)
+      ctx.report({ phase: 'build', message: `from ${request.context}` })
+      return keep(backend, request.tag, digest(`${request.context} ${request.tag}`), 0)
+    },
+  }
+}
+
+/** @throws VMKitError `IMAGE_NOT_FOUND` */
+export async function ensureImage(
+  backend: MockBackend,
+  reference: string,
+  policy: 'always' | 'missing' | 'never',
+  ctx: CallContext,
+): Promise<ImageInfo> {
+  const present = backend.images.get(reference)
+  if (present && policy !== 'always') return present
+  if (policy === 'never' || !backend.canPull(reference)) throw imageNotFound(reference)
+  for (let layer = 1; layer <= LAYERS; layer += 1) {
+    ctx.signal.throwIfAborted()
+    ctx.report({ phase: 'pull', item: digest(`${reference} ${layer}`), current: LAYER_BYTES, total: LAYER_BYTES, unit: 'bytes' })
+  }
+  const image = keep(backend, reference, digest(reference), LAYERS * LAYER_BYTES)
+  backend.emit({ type: 'image-pulled', driver: 'mock', image: reference, at: backend.clock.now() })
+  return image
+}
+
+/** Every call: the backend must be there, and injected latency and faults have their way. */
+export async function enterCall(backend: MockBackend, operation: string, ctx: CallContext) {
+  backend.check()
+  const death = await backend.weather.strike(operation, ctx.signal)
+  backend.check()
+  return death
+}
+
+function keep(backend: MockBackend, reference: string, id: string, sizeBytes: number): ImageInfo {
+  const image: ImageInfo = { reference, id, sizeBytes, createdAt: backend.clock.now() }
+  backend.images.set(reference, image)
+  return image
+}
+
+function digest(text: string): string {
+  return `sha256:${createHash('sha256').update(text).digest('hex')}`
+}
+
+function imageNotFound(reference: string): VMKitError {
+  return new VMKitError('IMAGE_NOT_FOUND', `There is no image ${JSON.stringify(reference)}`, { field: 'config.image' })
+}

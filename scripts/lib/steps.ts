@@ -1,0 +1,109 @@
+import { execFileSync } from 'node:child_process'
+import { mkdir } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { installNode, OTHER_NODES } from './node-versions.js'
+import { describeReports, freshFolder, readReports } from './reports.js'
+import { ROOT, run } from './run.js'
+import { type Counts, runTests } from './vitest.js'
+import { publicPackages, typedFolders } from './workspaces.js'
+
+export interface Outcome extends Counts {
+  /** Shown whether or not the step failed. */
+  note?: string
+}
+
+export interface Step {
+  name: string
+  run(log: string): Promise<Outcome>
+}
+
+/** Steps that run side by side. */
+export interface Stage {
+  steps: Step[]
+  parallel: number
+  /** Whether what follows makes no sense when a step of this stage fails. */
+  essential?: boolean
+}
+
+/** A step that is one command, or the same command for several folders; each counts as one. */
+function commands(name: string, ...lines: (readonly string[])[]): Step {
+  return {
+    name,
+    async run(log) {
+      let failed = 0
+      for (const line of lines) if ((await run(line, { log })) !== 0) failed++
+      return { passed: lines.length - failed, failed, skipped: 0 }
+    },
+  }
+}
+
+const build = commands('build', ['npm', 'run', '--silent', 'build'])
+const backends = commands('backends up', ['scripts/backends', 'up'])
+
+/** By path: both TypeScripts call themselves `tsc`. */
+const typescript = (name: string) => (folder: string) => [process.execPath, join(ROOT, 'node_modules', name, 'bin/tsc'), '-p', folder]
+const script = (name: string, ...args: string[]): string[] => ['npm', 'run', '--silent', name, ...(args.length > 0 ? ['--', ...args] : [])]
+
+/** What needs no engine. */
+const checks = (): Step[] => [
+  commands('typescript 6', ...typedFolders().map(typescript('typescript'))),
+  commands('typescript 7', ...typedFolders().map(typescript('typescript7'))),
+  commands('biome', script('check:biome')),
+  commands('knip', script('check:knip')),
+  commands('sherif', script('check:sherif')),
+  commands('lockfile', script('check:lockfile')),
+  commands('publint', ...publicPackages().map((folder) => script('check:publint', folder))),
+  commands('attw', ...publicPackages().map((folder) => script('check:attw', folder))),
+]
+
+/** The tests on the Node that runs this; a missing engine fails. */
+const tests: Step = {
+  name: `tests, Node ${process.versions.node}`,
+  async run(log) {
+    const reports = await freshFolder('verify/engines')
+    return runTests({ reports, log, env: requireBackends() })
+  },
+}
+
+/** Every driver has shown itself on its engine: a test that was never run is not a pass. */
+const engines: Step = {
+  name: 'every engine tested',
+  async run() {
+    const reports = await readReports(join(ROOT, '.reports/verify/engines'))
+    const failed = reports.filter((report) => !report.tested).length
+    return { passed: reports.length - failed, failed, skipped: 0, note: describeReports(reports) }
+  },
+}
+
+function onNode(major: string): Step {
+  return {
+    name: `packages, Node ${major}`,
+    async run(log) {
+      await mkdir(dirname(log), { recursive: true })
+      const node = await installNode(major, log)
+      const version = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim()
+      const reports = await freshFolder(`verify/node-${major}`)
+      const result = await runTests({ node, reports, log, args: ['--project', 'packages/*'], env: requireBackends() })
+      return { ...result, note: `Node ${major} is ${version}` }
+    },
+  }
+}
+
+function requireBackends(): Record<string, string> {
+  const lines = execFileSync(join(ROOT, 'scripts/backends'), ['env'], { encoding: 'utf8' }).split('\n').filter(Boolean)
+  const pairs = lines.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)] as const)
+  return { ...Object.fromEntries(pairs), VMKIT_REQUIRE_BACKENDS: '1' }
+}
+
+/** `npm run verify`, in order. Tests run one after another: they measure time, and two cores are few. */
+export const everything = (): Stage[] => [
+  { steps: [build, backends], parallel: 2, essential: true },
+  { steps: checks(), parallel: 2 },
+  { steps: [tests, engines, ...OTHER_NODES.map(onNode)], parallel: 1 },
+]
+
+/** `npm run check`: what can be said without running a test. */
+export const onlyChecks = (): Stage[] => [
+  { steps: [build], parallel: 1, essential: true },
+  { steps: checks(), parallel: 2 },
+]
