@@ -1,5 +1,5 @@
 /** What this driver can do; the probe takes back what the engine at hand lacks. */
-export const capabilities = {
+export const capabilities = Object.freeze({
   pause: 'probe',
   exec: true,
   'exec.stream': true,
@@ -23,4 +23,4 @@ export const capabilities = {
   resize: 'probe',
   images: true,
   build: true,
-} as const
+} as const)

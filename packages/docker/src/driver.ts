@@ -21,6 +21,8 @@ export type { DockerMachineOptions, Healthcheck } from './machine-options.js'
 export type { DockerOptions, RegistryAuth } from './options.js'
 export { capabilities }
 
+const FIELDS = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices'] as const)
+
 export type DockerDriver = VMDriver<typeof capabilities>
 
 /** Docker Engine, or Podman's Docker API. Touches no host until the first call. */
@@ -34,7 +36,7 @@ export function docker(options?: DockerOptions): DockerDriver {
     name: 'docker',
     apiVersion: 1,
     capabilities,
-    fields: ['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices'],
+    fields: FIELDS,
     durability: 'host',
     isolation: 'container',
 

@@ -92,7 +92,7 @@ export function infoOf(container: ContainerInspect, engine: { isLocal: boolean }
     labels,
     createdAt: timeOf(container.Created) ?? 0,
     ...statusOf(container),
-    config: configOf(Config.Labels) ?? { ...NO_CONFIG, name, labels },
+    config: { ...(configOf(Config.Labels) ?? { ...NO_CONFIG, name, labels }), ...limitsOf(container) },
     addresses: isActive && engine.isLocal ? addressesOf(container) : [],
     ports: isActive ? portsOf(NetworkSettings.Ports) : [],
     startedAt: timeOf(State.StartedAt),
@@ -104,6 +104,11 @@ export function infoOf(container: ContainerInspect, engine: { isLocal: boolean }
       restartCount: container.RestartCount,
     },
   }
+}
+
+/** The limits of now: a resize changes them, a label cannot change. */
+function limitsOf({ HostConfig: { NanoCpus, Memory, PidsLimit } }: ContainerInspect): Pick<MachineConfig, 'cpus' | 'memory' | 'pids'> {
+  return { ...(NanoCpus ? { cpus: NanoCpus / 1e9 } : {}), ...(Memory ? { memory: Memory } : {}), ...(PidsLimit && PidsLimit > 0 ? { pids: PidsLimit } : {}) }
 }
 
 /** Only a bridge on this host is reached by the container's own address. */
