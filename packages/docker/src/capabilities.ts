@@ -21,6 +21,10 @@ export const capabilities = Object.freeze({
   'limits.memory': 'probe',
   'limits.pids': 'probe',
   resize: 'probe',
+  'snapshot.disk': true,
+  clone: true,
+  'migrate.cold': 'probe',
+  bundle: true,
   images: true,
   build: true,
 } as const)

@@ -1,5 +1,6 @@
 import type { CallContext, ResizeRequest, VMDriver } from '@vmkit/core/driver'
 import { attach } from './attach.js'
+import { exportBundle, importBundle } from './bundle.js'
 import { capabilities } from './capabilities.js'
 import { createContainer } from './create.js'
 import { engineFinder } from './engine.js'
@@ -13,8 +14,10 @@ import { kill, remove, start, stop, wait } from './lifecycle.js'
 import { readLogs } from './logs.js'
 import { type Machines, machines as machinesOf } from './machines.js'
 import { readMetrics } from './metrics.js'
+import { cancelIncoming, finishIncoming, migrateOut, prepareIncoming } from './migrate.js'
 import { type DockerOptions, parseOptions } from './options.js'
 import { probe } from './probe.js'
+import { clone, deleteSnapshot, listSnapshots, restore, snapshot } from './snapshots.js'
 import { dockerNetworks, dockerVolumes } from './volumes.js'
 
 export type { DockerMachineOptions, Healthcheck } from './machine-options.js'
@@ -71,6 +74,17 @@ export function docker(options?: DockerOptions): DockerDriver {
     events: (ctx) => readEvents(machines, ctx),
     files: dockerFiles(machines),
     resize: (id, request, ctx) => resize(machines, id, request, ctx),
+    snapshot: (id, tag, snapshotOptions, ctx) => snapshot(machines, id, tag, snapshotOptions, ctx),
+    restore: (id, tag, ctx) => restore(machines, id, tag, ctx),
+    listSnapshots: (id, ctx) => listSnapshots(machines, id, ctx),
+    deleteSnapshot: (id, tag, ctx) => deleteSnapshot(machines, id, tag, ctx),
+    clone: (id, request, ctx) => clone(machines, id, request, ctx),
+    prepareIncoming: (offer, ctx) => prepareIncoming(machines, offer, ctx),
+    migrateOut: (id, ticket, migrateOptions, ctx) => migrateOut(machines, id, ticket, migrateOptions, ctx),
+    finishIncoming: (ticket, ctx) => finishIncoming(machines, ticket, ctx),
+    cancelIncoming: (ticket, ctx) => cancelIncoming(machines, ticket, ctx),
+    exportBundle: (id, ctx) => exportBundle(machines, id, ctx),
+    importBundle: (bundle, importOptions, ctx) => importBundle(machines, registries, bundle, importOptions, ctx),
     images: dockerImages(machines, registries),
     volumes: dockerVolumes(machines),
     networks: dockerNetworks(machines),

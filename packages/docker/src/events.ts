@@ -44,7 +44,7 @@ async function toEvent({ Type, Action, Actor, time, timeNano }: EventLine, machi
   switch (verb) {
     case 'create': {
       const tag = attributes[LABEL.restoredFrom]
-      return tag === undefined ? { ...base, type: 'created' } : { ...base, type: 'restored', tag }
+      return tag ? { ...base, type: 'restored', tag } : { ...base, type: 'created' }
     }
     case 'start':
       return { ...base, type: 'started' }

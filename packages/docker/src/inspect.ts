@@ -1,5 +1,5 @@
 import type { MachineConfig, PublishedPort, VMExit, VMHealth, VMInfo, VMState, VMStatus, VMSummary } from '@vmkit/core/driver'
-import { configOf, nameOf, publicLabels } from './labels.js'
+import { configOf, LABEL, nameOf, publicLabels } from './labels.js'
 import { type ContainerInspect, type ContainerListEntry, type ContainerState, timeOf } from './wire.js'
 
 // What an unknown config reads as, when somebody removed or broke the label.
@@ -70,10 +70,17 @@ export function exitFrom(code: number, oomKilled: boolean | null, at: number | n
   return { code, signal: null, oom: oomKilled, reason, at }
 }
 
-export function statusOf({ State }: ContainerInspect): VMStatus {
+/** A restored machine has run, although its container has not. */
+function wasRestored(labels: Record<string, string> | null | undefined): boolean {
+  return Boolean(labels?.[LABEL.restoredFrom])
+}
+
+export function statusOf({ State, Config }: ContainerInspect): VMStatus {
   const exit = exitOf(State)
   const health = healthOf(State.Health?.Status)
-  return { ...stateOf(State), ...(exit ? { exit } : {}), ...(health ? { health } : {}) }
+  const found = stateOf(State)
+  const now = found.state === 'created' && wasRestored(Config.Labels) ? { ...found, state: 'stopped' as const } : found
+  return { ...now, ...(exit ? { exit } : {}), ...(health ? { health } : {}) }
 }
 
 export function healthOf(status: string | undefined): VMHealth | undefined {
@@ -134,7 +141,7 @@ export function summaryOf(entry: ContainerListEntry): VMSummary {
     id: entry.Id,
     name: nameOf(entry.Labels, entry.Names[0] ?? ''),
     driver: 'docker',
-    state: stateOfListed(entry),
+    state: stateOfListed(entry) === 'created' && wasRestored(entry.Labels) ? 'stopped' : stateOfListed(entry),
     labels: publicLabels(entry.Labels),
     createdAt: entry.Created * 1000,
   }

@@ -65,7 +65,7 @@ export function machines(finder: EngineFinder): Machines {
     const found = (await engine.json<ContainerListEntry[] | null>({ method: 'GET', path: '/containers/json', query: { all: true, filters }, signal })) ?? []
     const ids = new Set(found.map(({ Id }) => Id))
     // A container that waits to replace another one is no machine yet.
-    return found.filter(({ Labels }) => isMachine(Labels) && !ids.has(Labels?.[LABEL.replaces] ?? ''))
+    return found.filter(({ Labels }) => isMachine(Labels) && !ids.has(Labels?.[LABEL.replaces] || 'none'))
   }
 
   return {

@@ -10,9 +10,15 @@ import type { ContainerInspect, ImageInspect, ImageListEntry } from './wire.js'
  */
 const SNAPSHOTS = 'vmkit-snapshot/'
 const BASES = 'vmkit-base/'
+export const BASE_TAG = 'kept'
 
 export function snapshotRepo(uid: string): string {
   return `${SNAPSHOTS}${uid}`
+}
+
+/** An image that exists for the machines that stand on it. */
+export function baseRepo(key: string): string {
+  return `${BASES}${key}`
 }
 
 export function isSnapshotReference(reference: string): boolean {
@@ -36,7 +42,7 @@ export async function dropSnapshotImage(engine: Engine, reference: string, { sig
   } catch (error) {
     if (!hasCode(error, 'CONFLICT', 'INVALID_STATE')) throw error
     const { Id } = await engine.json<ImageInspect>({ method: 'GET', path: `/images/${reference}/json`, signal })
-    await engine.json({ method: 'POST', path: `/images/${reference}/tag`, query: { repo: `${BASES}${Id.replace('sha256:', '')}`, tag: 'kept' }, signal })
+    await engine.json({ method: 'POST', path: `/images/${reference}/tag`, query: { repo: baseRepo(Id.replace('sha256:', '')), tag: BASE_TAG }, signal })
     await remove()
   }
 }
