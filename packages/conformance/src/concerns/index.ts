@@ -14,6 +14,16 @@ import { metrics } from './metrics.js'
 import { events } from './events.js'
 import { pause } from './pause.js'
 import { limits } from './limits.js'
+import { abort } from './abort.js'
+import { streams } from './streams.js'
+import { unsupported } from './unsupported.js'
+import { hostile } from './hostile.js'
+import { walk } from './walk.js'
+import { backendDown } from './backend-down.js'
+import { sweep } from './sweep.js'
+import { close } from './close.js'
+import { crash } from './crash.js'
+import { processes } from './processes.js'
 
 export const suites: Partial<Record<Concern, (test: Test) => void>> = {
   manifest,
@@ -30,4 +40,14 @@ export const suites: Partial<Record<Concern, (test: Test) => void>> = {
   events,
   pause,
   limits,
+  abort,
+  streams,
+  unsupported,
+  hostile,
+  walk,
+  'backend-down': backendDown,
+  sweep,
+  close,
+  crash,
+  processes,
 }
