@@ -24,8 +24,17 @@ import { sweep } from './sweep.js'
 import { close } from './close.js'
 import { crash } from './crash.js'
 import { processes } from './processes.js'
+import { ports } from './ports.js'
+import { attach } from './attach.js'
+import { volumesNetworks } from './volumes-networks.js'
+import { devices } from './devices.js'
+import { snapshot } from './snapshot.js'
+import { clone } from './clone.js'
+import { migrate } from './migrate.js'
+import { bundle } from './bundle.js'
+import { images } from './images.js'
 
-export const suites: Partial<Record<Concern, (test: Test) => void>> = {
+export const suites: Readonly<Record<Concern, (test: Test) => void>> = {
   manifest,
   create,
   lifecycle,
@@ -50,4 +59,13 @@ export const suites: Partial<Record<Concern, (test: Test) => void>> = {
   close,
   crash,
   processes,
+  ports,
+  attach,
+  'volumes-networks': volumesNetworks,
+  devices,
+  snapshot,
+  clone,
+  migrate,
+  bundle,
+  images,
 }
