@@ -3,48 +3,60 @@ import { createServer, connect, type Server } from 'node:net'
 import { rejects } from '../assertions.js'
 import type { FullVM, Test, Tools } from '../tools.js'
 
-const GUEST_PORT = 18_080
-
 /** Reaching a machine over the network of this host. */
 export function ports(test: Test): void {
   const needs = ['ports'] as const
-  const published = { ports: [{ guest: GUEST_PORT }] }
 
   test('a published port is told, and reached', { needs, limitMs: 60_000 }, async (t) => {
-    const vm = await t.start({ does: 'serve', port: GUEST_PORT }, published)
-    await vm.waitFor({ port: GUEST_PORT, timeoutMs: t.ms(30_000) })
-    const { host, port } = await vm.endpoint(GUEST_PORT)
+    const { vm, guest } = await serve(t)
+    const { host, port } = await vm.endpoint(guest)
     assert.equal(await hello(t, host, port), 'hello\n')
     const [mapping] = (await vm.info()).ports
     assert.ok(mapping)
-    assert.deepEqual({ ...mapping, host: 0 }, { guest: GUEST_PORT, host: 0, hostIp: '127.0.0.1', protocol: 'tcp' })
+    assert.deepEqual({ ...mapping, host: 0 }, { guest, host: 0, hostIp: '127.0.0.1', protocol: 'tcp' })
     assert.ok(mapping.host > 0, 'the port that was chosen must be told')
   })
 
-  test('two machines with the same guest port get different host ports', { needs, limitMs: 60_000 }, async (t) => {
-    const machines = [await t.start({ does: 'serve', port: GUEST_PORT }, published), await t.start({ does: 'serve', port: GUEST_PORT }, published)]
-    const endpoints = await Promise.all(machines.map((vm) => vm.endpoint(GUEST_PORT)))
-    assert.notEqual(endpoints[0]?.port, endpoints[1]?.port)
-    for (const vm of machines) await vm.waitFor({ port: GUEST_PORT, timeoutMs: t.ms(30_000) })
+  test('two machines with one guest port: each has a host port of its own, or the second is CONFLICT', { needs, limitMs: 60_000 }, async (t) => {
+    const { vm: one, guest } = await serve(t)
+    if (sharesNetwork(t)) {
+      await conflicting(t, guest, undefined)
+    } else {
+      const two = await t.start({ does: 'serve', port: guest }, { ports: [{ guest }] })
+      assert.notEqual((await one.endpoint(guest)).port, (await two.endpoint(guest)).port)
+      await two.waitFor({ port: guest, timeoutMs: t.ms(30_000) })
+    }
+    await one.waitFor({ port: guest, timeoutMs: t.ms(30_000) })
   })
 
   test('a taken host port is CONFLICT, and nothing is half made', { needs }, async (t) => {
     const server = await listen()
     t.undo(() => closed(server))
     const { port } = server.address() as { port: number }
-    await conflicting(t, port)
+    await conflicting(t, sharesNetwork(t) ? port : await freePort(), port)
   })
 
   test('the host port of another machine is CONFLICT too', { needs, limitMs: 60_000 }, async (t) => {
-    const holder = await t.start({ does: 'serve', port: GUEST_PORT }, published)
-    await conflicting(t, (await holder.endpoint(GUEST_PORT)).port)
+    const { vm: holder, guest } = await serve(t)
+    await conflicting(t, guest, (await holder.endpoint(guest)).port)
     assert.equal((await holder.status()).state, 'running')
   })
 
+  test('a host port of choice is the one, or refused', { needs, limitMs: 60_000 }, async (t) => {
+    const [guest, host] = [await freePort(), await freePort()]
+    if (sharesNetwork(t)) {
+      const error = await rejects(t.create({ does: 'serve', port: guest }, { ports: [{ guest, host }] }), ['UNSUPPORTED', 'INVALID_CONFIG'])
+      assert.match(error.field ?? '', /ports/)
+      assert.equal((await t.mine()).length, 0)
+      return
+    }
+    const vm = await t.start({ does: 'serve', port: guest }, { ports: [{ guest, host }] })
+    assert.equal((await vm.endpoint(guest)).port, host)
+  })
+
   test('a port is free again after stop', { needs, limitMs: 60_000 }, async (t) => {
-    const vm = await t.start({ does: 'serve', port: GUEST_PORT }, published)
-    await vm.waitFor({ port: GUEST_PORT, timeoutMs: t.ms(30_000) })
-    const { host, port } = await vm.endpoint(GUEST_PORT)
+    const { vm, guest } = await serve(t)
+    const { host, port } = await vm.endpoint(guest)
     await vm.stop({ graceMs: t.ms(2000) })
     await t.until('the port to be closed', async () =>
       hello(t, host, port).then(
@@ -55,16 +67,17 @@ export function ports(test: Test): void {
   })
 
   test('waitFor gives up with the last words of a machine that ends', { needs: ['ports', 'logs'] }, async (t) => {
-    const vm = await t.start({ does: 'print', stdout: 'no luck\n', code: 3 }, published)
-    const error = await rejects(vm.waitFor({ port: GUEST_PORT, timeoutMs: t.ms(20_000) }), ['GUEST_ERROR', 'NOT_FOUND'])
+    const guest = await freePort()
+    const vm = await t.start({ does: 'print', stdout: 'no luck\n', code: 3 }, { ports: [{ guest }] })
+    const error = await rejects(vm.waitFor({ port: guest, timeoutMs: t.ms(20_000) }), ['GUEST_ERROR', 'NOT_FOUND'])
     if (error.code === 'GUEST_ERROR') assert.ok(error.evidence?.logTail?.some((line) => line.includes('no luck')), 'the error must have the last log lines')
   })
 
   test('a port that nobody published has no endpoint, or an address that this host reaches', {}, async (t) => {
     const vm = await t.start({ does: 'idle' })
     const { addresses } = await vm.info()
-    if (addresses.length === 0) await rejects(vm.endpoint(GUEST_PORT), 'NOT_FOUND')
-    else assert.deepEqual(await vm.endpoint(GUEST_PORT), { host: addresses[0], port: GUEST_PORT })
+    if (addresses.length === 0) await rejects(vm.endpoint(1), 'NOT_FOUND')
+    else assert.deepEqual(await vm.endpoint(1), { host: addresses[0], port: 1 })
     await rejects(vm.endpoint(70_000), 'INVALID_CONFIG')
   })
 
@@ -77,12 +90,25 @@ export function ports(test: Test): void {
   })
 }
 
+/** A process of this host has this host's ports: what it listens on is what is reached. */
+function sharesNetwork(t: Tools): boolean {
+  return t.facts.isolation === 'process'
+}
+
+/** A machine that answers on a port, which is published. */
+async function serve(t: Tools): Promise<{ vm: FullVM; guest: number }> {
+  const guest = await freePort()
+  const vm = await t.start({ does: 'serve', port: guest }, { ports: [{ guest }] })
+  await vm.waitFor({ port: guest, timeoutMs: t.ms(30_000) })
+  return { vm, guest }
+}
+
 /** At create where the engine knows, else at start; then the machine stays `created`. */
-async function conflicting(t: Tools, host: number): Promise<void> {
+async function conflicting(t: Tools, guest: number, host: number | undefined): Promise<void> {
   const before = (await t.mine()).length
   let vm: FullVM
   try {
-    vm = await t.create({ does: 'serve', port: GUEST_PORT }, { ports: [{ guest: GUEST_PORT, host }] })
+    vm = await t.create({ does: 'serve', port: guest }, { ports: [{ guest, host }] })
   } catch (error) {
     await rejects(() => Promise.reject(error), 'CONFLICT', 'create')
     assert.equal((await t.mine()).length, before)
@@ -91,6 +117,13 @@ async function conflicting(t: Tools, host: number): Promise<void> {
   await rejects(vm.start(), 'CONFLICT', 'start')
   assert.equal((await vm.status()).state, 'created')
   await vm.delete()
+}
+
+async function freePort(): Promise<number> {
+  const server = await listen()
+  const { port } = server.address() as { port: number }
+  await closed(server)
+  return port
 }
 
 function hello(t: Tools, host: string, port: number): Promise<string> {
