@@ -22,7 +22,7 @@ export interface Row extends PairedEstimates {
 const SEED = 20_261_121
 
 const EFFORT: Readonly<Record<Kind, Effort>> = {
-  loop: { rounds: 120, warmup: 6, iterations: 60 },
+  loop: { rounds: 100, warmup: 6, iterations: 50 },
   process: { rounds: 72, warmup: 3, iterations: 1 },
   memory: { rounds: 12, warmup: 1, iterations: 1 },
 }

@@ -4,6 +4,7 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { finished } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
+import { stripVTControlCharacters } from 'node:util'
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -32,7 +33,7 @@ export async function run(command: readonly string[], options: RunOptions = {}):
   return code
 }
 
-// Extra certificates make each Node start about 50 ms slower; colours make logs hard to read.
+// Extra certificates make each Node start about 50 ms slower.
 function environment(extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessEnv {
   const { NODE_EXTRA_CA_CERTS: _, ...inherited } = process.env
   return { ...inherited, TURBO_TELEMETRY_DISABLED: '1', ...extra }
@@ -46,5 +47,5 @@ async function keep(file: string, command: readonly string[], ...outputs: (NodeJ
   return () => finished(log.end())
 }
 
-/** What a run wrote to its log; empty when it wrote none. */
-export const readLog = (log: string): Promise<string> => readFile(log, 'utf8').catch(() => '')
+/** What a run wrote to its log, without colours; empty when it wrote none. */
+export const readLog = async (log: string): Promise<string> => stripVTControlCharacters(await readFile(log, 'utf8').catch(() => ''))

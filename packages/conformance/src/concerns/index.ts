@@ -14,8 +14,27 @@ import { metrics } from './metrics.js'
 import { events } from './events.js'
 import { pause } from './pause.js'
 import { limits } from './limits.js'
+import { abort } from './abort.js'
+import { streams } from './streams.js'
+import { unsupported } from './unsupported.js'
+import { hostile } from './hostile.js'
+import { walk } from './walk.js'
+import { backendDown } from './backend-down.js'
+import { sweep } from './sweep.js'
+import { close } from './close.js'
+import { crash } from './crash.js'
+import { processes } from './processes.js'
+import { ports } from './ports.js'
+import { attach } from './attach.js'
+import { volumesNetworks } from './volumes-networks.js'
+import { devices } from './devices.js'
+import { snapshot } from './snapshot.js'
+import { clone } from './clone.js'
+import { migrate } from './migrate.js'
+import { bundle } from './bundle.js'
+import { images } from './images.js'
 
-export const suites: Partial<Record<Concern, (test: Test) => void>> = {
+export const suites: Readonly<Record<Concern, (test: Test) => void>> = {
   manifest,
   create,
   lifecycle,
@@ -30,4 +49,23 @@ export const suites: Partial<Record<Concern, (test: Test) => void>> = {
   events,
   pause,
   limits,
+  abort,
+  streams,
+  unsupported,
+  hostile,
+  walk,
+  'backend-down': backendDown,
+  sweep,
+  close,
+  crash,
+  processes,
+  ports,
+  attach,
+  'volumes-networks': volumesNetworks,
+  devices,
+  snapshot,
+  clone,
+  migrate,
+  bundle,
+  images,
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { first, rejects } from '../assertions.js'
 import type { FullVM, Test, Tools } from '../tools.js'
 
@@ -154,6 +154,12 @@ export async function ready(t: Tools, vm: FullVM): Promise<void> {
   else t.skip(`it cannot be seen when the machine is ready; logs: ${vm.missing.logs}`)
 }
 
+/** A zombie is dead; that nobody has collected it yet is its parent's business (proc_pid_stat(5), field 3). */
 function lives(pid: number): boolean {
-  return existsSync(`/proc/${pid}`)
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2))
+  } catch {
+    return false
+  }
 }

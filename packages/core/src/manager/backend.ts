@@ -195,8 +195,10 @@ export class Backend {
   }
 
   #interruptStart(vmId: string, by: string): void {
+    const starts = this.#starts.get(vmId)
+    if (!starts) return
     const error = abortError({ driver: this.name, operation: 'start', vmId }, `${by} was called`)
-    for (const call of this.#starts.get(vmId) ?? []) call.abort(error)
+    for (const call of starts) call.abort(error)
   }
 
   async #guarded<T>(spec: CallSpec<T>, ctx: CallContext, run: (ctx: CallContext) => Promise<T>): Promise<T> {

@@ -196,18 +196,10 @@ export class MachineHandle {
     )
   }
 
-  async *#machineEvents(signal: AbortSignal | undefined): AsyncGenerator<MachineEvent> {
-    for await (const event of this.#backend.events(signal)) {
-      // By name as well, because a restore may give it a new id.
-      if (event.type !== 'image-pulled' && (event.id === this.#id || event.name === this.name)) yield event
-    }
-  }
-
   events(options?: StreamOptions): AsyncIterableIterator<MachineEvent> {
     const { signal } = readOptions(OPTIONS.stream, options)
-    return this.#backend.stream({ operation: 'events', vmId: this.#id, endsQuietly: true }, signal, (ctx) =>
-      this.#machineEvents(ctx.signal),
-    )
+    // By name as well, because a restore may give it a new id.
+    return this.#backend.machineEvents(this.#id, (event) => event.id === this.#id || event.name === this.name, signal)
   }
 
   async pause(options?: CallOptions): Promise<void> {
@@ -367,13 +359,17 @@ export class MachineHandle {
   }
 
   async #dispose(): Promise<void> {
-    this.#owner.forget(this)
     try {
       if (this.onDispose === 'delete') await this.delete({ force: true })
       if (this.onDispose === 'stop') await this.stop()
     } catch (error) {
-      if (!(error instanceof VMKitError && error.code === 'NOT_FOUND')) throw error
+      if (!(error instanceof VMKitError && error.code === 'NOT_FOUND')) {
+        this.#disposal = undefined // closing the manager tries again
+        throw error
+      }
     }
+    // Not before: a manager that closes meanwhile must wait for this, and not abort it.
+    this.#owner.forget(this)
   }
 
   // — how methods reach the driver —

@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict'
+import { createServer, connect, type Server } from 'node:net'
+import { rejects } from '../assertions.js'
+import type { FullVM, Test, Tools } from '../tools.js'
+
+/** Reaching a machine over the network of this host. */
+export function ports(test: Test): void {
+  const needs = ['ports'] as const
+
+  test('a published port is told, and reached', { needs, limitMs: 60_000 }, async (t) => {
+    const { vm, guest } = await serve(t)
+    const { host, port } = await vm.endpoint(guest)
+    assert.equal(await hello(t, host, port), 'hello\n')
+    const [mapping] = (await vm.info()).ports
+    assert.ok(mapping)
+    assert.deepEqual({ ...mapping, host: 0 }, { guest, host: 0, hostIp: '127.0.0.1', protocol: 'tcp' })
+    assert.ok(mapping.host > 0, 'the port that was chosen must be told')
+  })
+
+  test('two machines with one guest port: each has a host port of its own, or the second is CONFLICT', { needs, limitMs: 60_000 }, async (t) => {
+    const { vm: one, guest } = await serve(t)
+    if (sharesNetwork(t)) {
+      await conflicting(t, guest, undefined)
+    } else {
+      const two = await t.start({ does: 'serve', port: guest }, { ports: [{ guest }] })
+      assert.notEqual((await one.endpoint(guest)).port, (await two.endpoint(guest)).port)
+      await two.waitFor({ port: guest, timeoutMs: t.ms(30_000) })
+    }
+    await one.waitFor({ port: guest, timeoutMs: t.ms(30_000) })
+  })
+
+  test('a taken host port is CONFLICT, and nothing is half made', { needs }, async (t) => {
+    const server = await listen()
+    t.undo(() => closed(server))
+    const { port } = server.address() as { port: number }
+    await conflicting(t, sharesNetwork(t) ? port : await freePort(), port)
+  })
+
+  test('the host port of another machine is CONFLICT too', { needs, limitMs: 60_000 }, async (t) => {
+    const { vm: holder, guest } = await serve(t)
+    await conflicting(t, guest, (await holder.endpoint(guest)).port)
+    assert.equal((await holder.status()).state, 'running')
+  })
+
+  test('a host port of choice is the one, or refused', { needs, limitMs: 60_000 }, async (t) => {
+    const [guest, host] = [await freePort(), await freePort()]
+    if (sharesNetwork(t)) {
+      const error = await rejects(t.create({ does: 'serve', port: guest }, { ports: [{ guest, host }] }), ['UNSUPPORTED', 'INVALID_CONFIG'])
+      assert.match(error.field ?? '', /ports/)
+      assert.equal((await t.mine()).length, 0)
+      return
+    }
+    const vm = await t.start({ does: 'serve', port: guest }, { ports: [{ guest, host }] })
+    assert.equal((await vm.endpoint(guest)).port, host)
+  })
+
+  test('a port is free again after stop', { needs, limitMs: 60_000 }, async (t) => {
+    const { vm, guest } = await serve(t)
+    const { host, port } = await vm.endpoint(guest)
+    await vm.stop({ graceMs: t.ms(2000) })
+    await t.until('the port to be closed', async () =>
+      hello(t, host, port).then(
+        (text) => text !== 'hello\n',
+        () => true,
+      ),
+    )
+  })
+
+  test('waitFor gives up with the last words of a machine that ends', { needs: ['ports', 'logs'] }, async (t) => {
+    const guest = await freePort()
+    const vm = await t.start({ does: 'print', stdout: 'no luck\n', code: 3 }, { ports: [{ guest }] })
+    const error = await rejects(vm.waitFor({ port: guest, timeoutMs: t.ms(20_000) }), ['GUEST_ERROR', 'NOT_FOUND'])
+    if (error.code === 'GUEST_ERROR') assert.ok(error.evidence?.logTail?.some((line) => line.includes('no luck')), 'the error must have the last log lines')
+  })
+
+  test('a port that nobody published has no endpoint, or an address that this host reaches', {}, async (t) => {
+    const vm = await t.start({ does: 'idle' })
+    const { addresses } = await vm.info()
+    if (addresses.length === 0) await rejects(vm.endpoint(1), 'NOT_FOUND')
+    else assert.deepEqual(await vm.endpoint(1), { host: addresses[0], port: 1 })
+    await rejects(vm.endpoint(70_000), 'INVALID_CONFIG')
+  })
+
+  test('waiting for a port ends in TIMEOUT, not later', {}, async (t) => {
+    const vm = await t.start({ does: 'idle' })
+    if ((await vm.info()).addresses.length === 0) t.skip('this host has no route to a machine without published ports')
+    const startedAt = performance.now()
+    await rejects(vm.waitFor({ port: 1, timeoutMs: 400 }), 'TIMEOUT')
+    assert.ok(performance.now() - startedAt < 2000)
+  })
+}
+
+/** A process of this host has this host's ports: what it listens on is what is reached. */
+function sharesNetwork(t: Tools): boolean {
+  return t.facts.isolation === 'process'
+}
+
+/** A machine that answers on a port, which is published. */
+async function serve(t: Tools): Promise<{ vm: FullVM; guest: number }> {
+  const guest = await freePort()
+  const vm = await t.start({ does: 'serve', port: guest }, { ports: [{ guest }] })
+  await vm.waitFor({ port: guest, timeoutMs: t.ms(30_000) })
+  return { vm, guest }
+}
+
+/** At create where the engine knows, else at start; then the machine stays `created`. */
+async function conflicting(t: Tools, guest: number, host: number | undefined): Promise<void> {
+  const before = (await t.mine()).length
+  let vm: FullVM
+  try {
+    vm = await t.create({ does: 'serve', port: guest }, { ports: [{ guest, host }] })
+  } catch (error) {
+    await rejects(() => Promise.reject(error), 'CONFLICT', 'create')
+    assert.equal((await t.mine()).length, before)
+    return
+  }
+  await rejects(vm.start(), 'CONFLICT', 'start')
+  assert.equal((await vm.status()).state, 'created')
+  await vm.delete()
+}
+
+async function freePort(): Promise<number> {
+  const server = await listen()
+  const { port } = server.address() as { port: number }
+  await closed(server)
+  return port
+}
+
+function hello(t: Tools, host: string, port: number): Promise<string> {
+  return t.within(
+    5000,
+    'an answer on the port',
+    new Promise((resolve, reject) => {
+      let text = ''
+      const socket = connect({ host, port })
+      socket.setEncoding('utf8').on('data', (piece: string) => {
+        text += piece
+      })
+      socket.once('error', reject)
+      socket.once('close', () => resolve(text))
+    }),
+  )
+}
+
+function listen(): Promise<Server> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.listen(0, '127.0.0.1', () => resolve(server))
+  })
+}
+
+function closed(server: Server): Promise<void> {
+  return new Promise((resolve) => server.close(() => resolve()))
+}

@@ -1,0 +1,118 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { invalidConfig, type LogSource, type VMDriver, type VMInfo, type VMSummary } from '@vmkit/core/driver'
+import { capabilities } from './capabilities.js'
+import { DRIVER, invalidState } from './errors.js'
+import { execStream } from './exec.js'
+import { host as makeHost } from './host.js'
+import { kill, pause, remove, resume, start, stop, wait } from './lifecycle.js'
+import { readLogs } from './logs.js'
+import { machineMetrics } from './metrics.js'
+import { type ProcessOptions, resolveOptions } from './options.js'
+import { probe } from './probe.js'
+import { exitOf, readSnapshot, statusOf } from './run.js'
+import { type Machine, newId } from './store.js'
+
+export type { ProcessOptions } from './options.js'
+export { capabilities }
+
+export type ProcessDriver = VMDriver<typeof capabilities>
+
+/**
+ * Host processes as machines. Nothing is touched before the first call.
+ * @throws VMKitError `INVALID_CONFIG` naming the option
+ */
+export function processDriver(options: ProcessOptions = {}): ProcessDriver {
+  const host = makeHost(resolveOptions(options))
+  const { store } = host
+
+  function summary(machine: Machine): VMSummary {
+    const { id, name, createdAt, config } = machine
+    return { id, name, driver: DRIVER, state: statusOf(machine).state, labels: config.labels, createdAt }
+  }
+
+  function getInfo(id: string): VMInfo {
+    const machine = store.get(id)
+    const { run, ...status } = statusOf(machine)
+    const running = status.state === 'running' || status.state === 'paused'
+    const { config, missing } = machine
+    return {
+      ...summary(machine),
+      ...status,
+      config,
+      addresses: running ? ['127.0.0.1'] : [],
+      ports: config.ports.map(({ guest, hostIp, protocol }) => ({ guest, host: guest, hostIp, protocol })),
+      startedAt: run?.startedAt ?? null,
+      pid: running ? (run?.main?.pid ?? null) : null,
+      ...(missing ? { missing } : {}),
+    }
+  }
+
+  return {
+    name: DRIVER,
+    apiVersion: 1,
+    capabilities,
+    fields: ['command', 'args', 'env', 'workdir', 'stop'],
+    durability: 'host',
+    isolation: 'process',
+
+    probe: async () => probe(host),
+
+    async create(config, ctx) {
+      if (!config.command) throw invalidConfig('config.command', 'a program to run', undefined, { driver: DRIVER, operation: 'create' })
+      store.cleanUp()
+      const id = newId(config.name)
+      ctx.signal.throwIfAborted()
+      await store.add({ id, name: config.name, createdAt: Date.now(), config }, async (folder) => {
+        if (config.workdir === undefined) mkdirSync(join(folder, 'root'), { mode: 0o755 })
+      })
+      return { id }
+    },
+
+    start: async (id, ctx) => start(host, store.get(id), ctx.signal),
+    stop: async (id, request, ctx) => stop(store.get(id), request, ctx.signal),
+    kill: async (id, signal) => kill(store.get(id), signal),
+    delete: async (id, { force }, ctx) => remove(host, store.get(id), force, ctx.signal),
+    pause: async (id, ctx) => pause(store.get(id), ctx.signal),
+    resume: async (id, ctx) => resume(store.get(id), ctx.signal),
+    wait: async (id, ctx) => wait(store.get(id), ctx.signal),
+
+    async getStatus(id) {
+      const { run: _run, ...status } = statusOf(store.get(id))
+      return status
+    },
+    getInfo: async (id) => getInfo(id),
+    getMetrics: async (id) => machineMetrics(store.get(id)),
+    list: async (filter) => store.list(filter.name).map(summary),
+    find: async (idOrName) => store.find(idOrName),
+
+    async execStream(id, request, ctx) {
+      const machine = store.get(id)
+      const { state } = statusOf(machine)
+      if (state !== 'running') throw invalidState(id, 'exec', state)
+      return execStream(machine, request, ctx.signal)
+    },
+
+    logs(id, request, ctx) {
+      const machine = store.get(id)
+      return readLogs({ folder: machine.folder, sources: sourcesOf(machine), hasEnded: () => hasEnded(machine, request.follow ?? false) }, request, ctx.signal)
+    },
+
+    async close() {},
+  }
+}
+
+function sourcesOf(machine: Machine): LogSource[] {
+  return machine.config.tty ? ['console'] : ['stdout', 'stderr']
+}
+
+/** A machine that never ran has not ended for one who follows it. */
+function hasEnded(machine: Machine, follow: boolean): boolean {
+  try {
+    const { run } = readSnapshot(machine)
+    return run ? exitOf(run, () => readSnapshot(machine).run) !== undefined : !follow
+  } catch {
+    return true
+  }
+}
+

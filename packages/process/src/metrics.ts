@@ -1,0 +1,31 @@
+import type { VMMetrics } from '@vmkit/core/driver'
+import { invalidState } from './errors.js'
+import { type ProcessStat, TICKS_PER_SECOND } from './proc.js'
+import { statusOf } from './run.js'
+import type { Machine } from './store.js'
+import { membersOf } from './tree.js'
+
+// The page size of every platform that Node runs on here but some arm64 and ppc64 kernels.
+const PAGE_BYTES = 4096
+const MS_PER_TICK = 1000 / TICKS_PER_SECOND
+
+/** @throws VMKitError `INVALID_STATE` when it does not run */
+export function machineMetrics(machine: Machine): VMMetrics {
+  const { state, run } = statusOf(machine)
+  if (!run || (state !== 'running' && state !== 'paused')) throw invalidState(machine.id, 'read the metrics of', state)
+  return { at: Date.now(), ...sum(membersOf(machine, run)), source: '/proc' }
+}
+
+/** What living processes used: the time of those that ended is their parent's to tell, and not all do. */
+export function sum(members: readonly ProcessStat[]): Omit<VMMetrics, 'at' | 'source'> {
+  const total = (value: (stat: ProcessStat) => number): number => members.reduce((all, stat) => all + value(stat), 0)
+  const userMs = total((stat) => stat.userTicks) * MS_PER_TICK
+  const systemMs = total((stat) => stat.systemTicks) * MS_PER_TICK
+  return {
+    cpu: { usageMs: userMs + systemMs, userMs, systemMs },
+    memory: { usedBytes: total((stat) => stat.residentPages) * PAGE_BYTES, limitBytes: null },
+    pids: members.length,
+    network: null,
+    disk: null,
+  }
+}

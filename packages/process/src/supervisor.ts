@@ -1,0 +1,86 @@
+/**
+ * The supervisor: one POSIX shell per running machine. It is what knows the exit when the app is gone.
+ *
+ * It is a file and not `sh -c`, because bash tells of a child's signal only when it reads a script file. That message on the
+ * shell's own stderr is what tells SIGKILL from `exit 137`; dash, bash and busybox ash all print it for every signal but
+ * SIGINT and SIGPIPE.
+ */
+import { createHash, randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+const SCRIPT = `# vmkit process supervisor
+# usage: sh FILE folder run boot-id log-bytes stdin cgroups setsid fallocate program [argument ...]
+dir=$1 run=$2 boot=$3 cap=$4 input=$5 cgroups=$6 setsid=$7 fallocate=$8
+shift 8
+exec 2>"$dir/message.$run"
+
+# Only one supervisor may own a run: the file is made exclusively.
+set -C
+read -r self </proc/self/stat
+echo "$boot $self" >"$dir/supervisor.$run" || exit 1
+set +C
+
+# Keeps the logs below their cap: blocks before the floor are given back, and byte offsets stay what they are.
+trim() {
+  [ -f "$1" ] || return
+  size=$(wc -c <"$1")
+  floor=0
+  [ -f "$1.floor" ] && while read -r line; do floor=$line; done <"$1.floor"
+  [ $((size - floor)) -gt "$cap" ] || return
+  next=$(((size - cap / 2) / 4096 * 4096))
+  echo "$next" >>"$1.floor"
+  "$fallocate" --punch-hole --offset "$floor" --length $((next - floor)) "$1"
+}
+keeper=
+if [ -n "$fallocate" ]; then
+  (
+    # wait is interrupted at once, and no sleep is left for init to reap. SIGKILL, because a child that was only just forked
+    # may still have this trap.
+    trap 'kill -9 $!; wait; exit' TERM
+    while :; do
+      sleep 2 &
+      wait $!
+      trim "$dir/stdout"
+      trim "$dir/stderr"
+      trim "$dir/console"
+    done
+  ) </dev/null >/dev/null 2>&1 &
+  keeper=$!
+fi
+
+(
+  for procs in $cgroups; do echo 0 >"$procs/cgroup.procs" || exit 125; done
+  read -r self </proc/self/stat
+  echo "$self" >"$dir/main.$run"
+  . "$dir/env.$run"
+  exec "$setsid" -- "$@"
+) <"$input" >>"$dir/stdout" 2>>"$dir/stderr"
+status=$?
+
+how=code
+[ -s "$dir/message.$run" ] && how=signal
+oom=-
+for group in $cgroups; do
+  for file in "$group/memory.events" "$group/memory.oom_control"; do
+    [ -r "$file" ] && while read -r key value; do [ "$key" = oom_kill ] && oom=$value; done <"$file"
+  done
+done
+[ -r "$dir/main.$run" ] && read -r main rest <"$dir/main.$run" && kill -9 -"$main" 2>/dev/null
+read -r uptime rest </proc/uptime
+echo "$status $how $oom $uptime" >"$dir/exit.$run"
+[ -z "$keeper" ] || { kill "$keeper" && wait "$keeper"; }
+`
+
+const NAME = `supervisor-${createHash('sha256').update(SCRIPT).digest('hex').slice(0, 16)}.sh`
+
+/** Puts the script in the state folder, unless it is there. Its name is its hash: a running shell reads on in its own. */
+export function installSupervisor(stateDir: string): string {
+  const path = join(stateDir, NAME)
+  if (existsSync(path)) return path
+  mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+  const temporary = `${path}.${randomBytes(6).toString('hex')}`
+  writeFileSync(temporary, SCRIPT, { mode: 0o600 })
+  renameSync(temporary, path)
+  return path
+}

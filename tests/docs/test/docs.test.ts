@@ -1,0 +1,45 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { links, pages, ROOT, upToDate } from '../src/pages.js'
+
+const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8')
+
+describe.each(pages())('%s', (path) => {
+  it('shows its files and tables as they are', () => {
+    const page = read(path)
+    expect(page, 'npm run -w @vmkit-tests/docs update').toBe(upToDate(page))
+  })
+
+  it('links to files that exist', () => {
+    const missing = links(read(path)).filter((target) => !existsSync(join(ROOT, dirname(path), target)))
+    expect(missing).toEqual([])
+  })
+})
+
+describe('docs/writing-a-driver.md', () => {
+  const driver = read('examples/custom-driver/src/threads.ts')
+
+  it('contains the whole example', () => {
+    expect(read('docs/writing-a-driver.md')).toContain(driver)
+  })
+
+  it('is right that the example has under 100 lines', () => {
+    expect(driver.trimEnd().split('\n').length).toBeLessThan(100)
+  })
+})
+
+describe('upToDate', () => {
+  it('fills, replaces and keeps', () => {
+    const marker = '<!-- include examples/quickstart/package.json -->\n'
+    const filled = upToDate(`a\n${marker}\nb\n`)
+    expect(filled).toBe(`a\n${marker}\n\`\`\`json\n${read('examples/quickstart/package.json').trimEnd()}\n\`\`\`\n\nb\n`)
+    expect(upToDate(filled)).toBe(filled)
+    expect(upToDate(filled.replace('quickstart",', 'stale",'))).toBe(filled)
+  })
+
+  it('fails for what is not there', () => {
+    expect(() => upToDate('<!-- include no/such/file.ts -->\n')).toThrow(/no such file/)
+    expect(() => upToDate('<!-- generated nothing -->\n')).toThrow(/no generated block is called nothing; there are: capabilities/)
+  })
+})
