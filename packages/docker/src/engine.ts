@@ -183,7 +183,8 @@ async function open(modem: Modem, endpoint: Endpoint, spec: EngineRequest, hijac
         isStream: true,
         statusCodes: ALL_STATUSES,
         ...(spec.file === undefined ? {} : { file: spec.file }),
-        ...(hijack ? { hijack: true, openStdin: spec.body === undefined } : {}),
+        // An empty body as well is sent with its length: the end of a chunked one would arrive as stdin.
+        ...(hijack ? { hijack: true, allowEmpty: true } : {}),
         ...(signal ? { abortSignal: signal } : {}),
       },
       (error, result) => (error ? reject(transportError(error, endpoint.target, signal)) : resolve(result as IncomingMessage | Duplex)),

@@ -1,12 +1,18 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { conformance, shellCommand, type Workload } from '@vmkit/conformance'
 import { afterAll, beforeAll, describe, it } from 'vitest'
 import { docker } from '../src/driver.js'
-import { engineSocket, ensureImage, IMAGE, raw } from './engine.js'
+import { backendEnv, engineSocket, ensureImage, IMAGE, pushImage, raw, saveImage } from './engine.js'
 
 const socketPath = engineSocket()
 const options = socketPath === undefined ? {} : { socketPath }
 if (socketPath !== undefined) await ensureImage(socketPath)
 
+const ARCHIVED = 'vmkit-test/archived:1'
+const target = engineSocket('VMKIT_DOCKER_NEXT_SOCKET', false)
+const registry = backendEnv('VMKIT_REGISTRY')
 const LONGEST_ARGUMENT = 100_000
 
 /** The kit's commands, but where busybox's nc wants other options, or Linux (MAX_ARG_STRLEN) takes no argument that long. */
@@ -22,9 +28,11 @@ function command(workload: Workload): string[] {
 conformance({
   runner: { describe, it, before: beforeAll, after: afterAll },
   createDriver: () => docker(options),
+  ...(target === undefined ? {} : { createTarget: () => docker({ socketPath: target }) }),
   child: { module: new URL('../dist/driver.js', import.meta.url).href, export: 'docker', options },
   machine: (workload) => ({ image: IMAGE, pull: 'never', command: command(workload) }),
   command,
+  ...(registry === undefined || socketPath === undefined ? {} : { images: await imagesOf(socketPath, registry) }),
   async foreign() {
     const name = `kit-foreign-${process.pid}`
     const { body } = await raw(socketPath as string, 'POST', `/containers/create?name=${name}`, { Image: IMAGE, Cmd: ['sleep', '60'] })
@@ -32,3 +40,15 @@ conformance({
     return { id: Id, name, remove: async () => void (await raw(socketPath as string, 'DELETE', `/containers/${Id}?force=1`)) }
   },
 })
+
+/** An image that only the loopback registry has, an archive of another one, and a folder to build from. */
+async function imagesOf(socket: string, host: string) {
+  const reference = `${host}/vmkit-test/pulled:1`
+  await pushImage(socket, IMAGE, reference)
+  // Its own name: the kit removes what it has imported.
+  await ensureImage(socket, ARCHIVED)
+  const folder = await mkdtemp(join(tmpdir(), 'vmkit-docker-test-'))
+  await writeFile(join(folder, 'Dockerfile'), `FROM ${IMAGE}\nRUN echo built > /built\nUSER worker\nCMD ["cat", "/built"]\n`)
+  afterAll(() => rm(folder, { recursive: true }))
+  return { reference, missing: `${host}/vmkit-test/nothing:1`, archive: () => saveImage(socket, ARCHIVED), buildContext: folder }
+}

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { request } from 'node:http'
+import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import tar from 'tar-stream'
@@ -23,8 +23,8 @@ export function backendEnv(name: string): string | undefined {
 }
 
 /** Socket of the engine; `undefined` where there is none: then the driver looks by itself and says what it tried. */
-export function engineSocket(name = 'VMKIT_DOCKER_SOCKET'): string | undefined {
-  return [backendEnv(name), '/var/run/docker.sock'].find((path) => path !== undefined && existsSync(path))
+export function engineSocket(name = 'VMKIT_DOCKER_SOCKET', orDefault = true): string | undefined {
+  return [backendEnv(name), ...(orDefault ? ['/var/run/docker.sock'] : [])].find((path) => path !== undefined && existsSync(path))
 }
 
 // Debian's busybox is built without it.
@@ -38,10 +38,10 @@ export interface RawAnswer {
 }
 
 /** One call of the Engine API by node:http alone. */
-export function raw(socketPath: string, method: string, path: string, body?: unknown): Promise<RawAnswer> {
+export function raw(socketPath: string, method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<RawAnswer> {
   const isTar = body !== undefined && typeof (body as Readable).pipe === 'function'
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, method, path, headers: { 'content-type': isTar ? 'application/x-tar' : 'application/json' } }, (answer) => {
+    const call = request({ socketPath, method, path, headers: { 'content-type': isTar ? 'application/x-tar' : 'application/json', ...headers } }, (answer) => {
       let text = ''
       answer.setEncoding('utf8').on('data', (part: string) => {
         text += part
@@ -82,4 +82,26 @@ export async function ensureImage(socketPath: string, reference = IMAGE): Promis
   const query = new URLSearchParams({ fromSrc: '-', repo: repo ?? '', tag: tag ?? 'latest', changes: 'ENV PATH=/bin:/usr/bin' })
   const answer = await raw(socketPath, 'POST', `/images/create?${query}`, await rootfs())
   if (answer.status !== 200 || answer.body.includes('"error"')) throw new Error(`Cannot import the test image: ${answer.body}`)
+}
+
+/** Gives the image another name, pushes it to the registry of that name, and forgets it here. */
+export async function pushImage(socketPath: string, reference: string, target: string): Promise<void> {
+  const [repo, tag] = target.split(/:(?=[^/]*$)/)
+  await raw(socketPath, 'POST', `/images/${reference}/tag?${new URLSearchParams({ repo: repo ?? '', tag: tag ?? '' })}`)
+  const answer = await raw(socketPath, 'POST', `/images/${repo}/push?tag=${tag}`, undefined, { 'X-Registry-Auth': auth() })
+  if (answer.status !== 200 || answer.body.includes('"error"')) throw new Error(`Cannot push the test image: ${answer.body}`)
+  await raw(socketPath, 'DELETE', `/images/${target}`)
+}
+
+function auth(): string {
+  const [username, password] = (backendEnv('VMKIT_PRIVATE_REGISTRY_AUTH') ?? ':').split(':')
+  return Buffer.from(JSON.stringify({ username, password })).toString('base64url')
+}
+
+/** What `docker save` gives. */
+export async function* saveImage(socketPath: string, reference: string): AsyncGenerator<Uint8Array> {
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    request({ socketPath, path: `/images/${reference}/get` }, resolve).on('error', reject).end()
+  })
+  yield* answer
 }
