@@ -1,5 +1,5 @@
 import type { Program, ProgramIO } from '@vmkit/mock/driver'
-import type { Workload } from '../src/options.js'
+import type { Workload } from '@vmkit/conformance'
 
 /** Process ids of mock programs that still run. */
 const alive = new Set<number>()
