@@ -1,9 +1,9 @@
 import { registerDriver } from '@vmkit/core'
-import { capabilities, type ProcessOptions, processDriver } from './driver.js'
+import { capabilities, type ProcessMachineOptions, type ProcessOptions, processDriver } from './driver.js'
 
 declare module '@vmkit/core' {
   interface DriverRegistry {
-    process: { options: ProcessOptions; capabilities: typeof capabilities }
+    process: { options: ProcessOptions; capabilities: typeof capabilities; machineOptions: ProcessMachineOptions }
   }
 }
 
