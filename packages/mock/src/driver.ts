@@ -6,7 +6,6 @@ import {
   type VMInfo,
   VMKitError,
   type VMStatus,
-  validate,
 } from '@vmkit/core/driver'
 import { packTree, unpackTree } from './archive.js'
 import { capabilities } from './capabilities.js'
@@ -15,7 +14,7 @@ import { ensureImage, enterCall, mockImages } from './images.js'
 import { Machine, type SavedState } from './machine.js'
 import { mockBundles, mockMigration } from './migration.js'
 import { mockNetworks, mockVolumes } from './named.js'
-import { type MockDriver, type MockOptions, machineOptions, readOptions } from './options.js'
+import { type MockDriver, type MockOptions, readOptions, refuseMachineOptions } from './options.js'
 
 export { MockBackend, type MockBackendOptions, mockBackend } from './backend.js'
 export { type Clock, type FakeClock, fakeClock, realClock } from './clock.js'
@@ -66,7 +65,7 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
 
     async create(config, ctx) {
       await enter('create', ctx)
-      validate(machineOptions, config.driverOptions.mock ?? {}, { root: 'config.driverOptions.mock', driver: 'mock' })
+      refuseMachineOptions(config.driverOptions.mock)
       if (config.image !== undefined) await ensureImage(backend, config.image, config.pull, ctx)
       const machine = new Machine(config, backend.surroundings)
       backend.add(machine)
