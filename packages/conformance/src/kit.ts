@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { type CallContext, type VMDriver } from '@vmkit/core/driver'
 import { type Capability, createManager, type HostProbe, type VMConfig, VMKitError, type VMManager } from '@vmkit/core'
+import type { CallContext, VMDriver } from '@vmkit/core/driver'
 import { type Child, startChild } from './children.js'
 import type { Cannot, Concern, ConformanceOptions, Workload } from './options.js'
 import { randomFrom } from './random.js'
@@ -137,7 +137,8 @@ export function createKit(options: ConformanceOptions): Kit {
       },
       async create(workload, extra) {
         const vm = (await driver.create(t.config(workload, extra), { onDispose: 'detach' })) as unknown as FullVM
-        for (const capability of gate.needs ?? []) if (vm.missing[capability] !== undefined) throw new Skip(`${capability}: ${vm.missing[capability]}`)
+        for (const capability of gate.needs ?? [])
+          if (vm.missing[capability] !== undefined) throw new Skip(`${capability}: ${vm.missing[capability]}`)
         return vm
       },
       async start(workload, extra) {
@@ -158,7 +159,8 @@ export function createKit(options: ConformanceOptions): Kit {
       },
       context: (): CallContext => ({ signal: new AbortController().signal, deadline: undefined, report: () => {} }),
       async child(): Promise<Child> {
-        if (!options.child) throw new Error('The driver has durability `host`, so the fixture needs `child`: how another process makes the same driver')
+        if (!options.child)
+          throw new Error('The driver has durability `host`, so the fixture needs `child`: how another process makes the same driver')
         const child = await startChild(options.child, 20_000 * patience)
         undo.push(() => child.end())
         return child

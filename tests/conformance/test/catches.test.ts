@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { openSync } from 'node:fs'
 import type { Concern, ConformanceOptions } from '@vmkit/conformance'
-import { VMKitError, type VMExit } from '@vmkit/core'
+import { type VMExit, VMKitError } from '@vmkit/core'
 import { describe, it } from 'vitest'
 import { type Break, runKit } from './run-kit.js'
 
@@ -18,7 +18,11 @@ const killed: VMExit = { code: 0, signal: null, oom: null, reason: 'exited', at:
 
 const CASES: Case[] = [
   { wrong: 'claims pause and has no method', caught: 'manifest: claims fit the methods', spoil: () => ({ pause: undefined }) },
-  { wrong: 'has a manifest that can be changed', caught: 'manifest: the manifest cannot be changed', spoil: (driver) => ({ capabilities: { ...driver.capabilities } }) },
+  {
+    wrong: 'has a manifest that can be changed',
+    caught: 'manifest: the manifest cannot be changed',
+    spoil: (driver) => ({ capabilities: { ...driver.capabilities } }),
+  },
   {
     wrong: 'says that something is missing, and not why',
     caught: 'manifest: the probe gives a reason for everything it says is missing',
@@ -37,7 +41,10 @@ const CASES: Case[] = [
   {
     wrong: 'loses labels',
     caught: 'create: a new machine is `created`, listed once, and tells its config back',
-    spoil: (driver) => ({ create: (config, ctx) => driver.create({ ...config, labels: Object.fromEntries(Object.entries(config.labels).filter(([key]) => key !== 'purpose')) }, ctx) }),
+    spoil: (driver) => ({
+      create: (config, ctx) =>
+        driver.create({ ...config, labels: Object.fromEntries(Object.entries(config.labels).filter(([key]) => key !== 'purpose')) }, ctx),
+    }),
   },
   {
     wrong: 'leaves the machine of an aborted create',
@@ -76,7 +83,10 @@ const CASES: Case[] = [
     wrong: 'lists machines of others',
     caught: 'identity: machines that vmkit did not make are not there',
     spoil: (driver) => ({
-      list: async (filter, ctx) => [...(await driver.list(filter, ctx)), { id: 'alien', name: 'alien', driver: driver.name, state: 'running', labels: {}, createdAt: 1 }],
+      list: async (filter, ctx) => [
+        ...(await driver.list(filter, ctx)),
+        { id: 'alien', name: 'alien', driver: driver.name, state: 'running', labels: {}, createdAt: 1 },
+      ],
     }),
     options: { foreign: async () => ({ id: 'alien', name: 'alien', remove: async () => {} }) },
   },
@@ -101,7 +111,8 @@ const CASES: Case[] = [
     caught: 'logs: UTF-8 that comes in pieces is one text',
     spoil: (driver) => ({
       async *logs(id, options, ctx) {
-        for await (const entry of driver.logs?.(id, options, ctx) ?? []) yield { ...entry, text: Buffer.from(entry.text, 'utf8').toString('latin1') }
+        for await (const entry of driver.logs?.(id, options, ctx) ?? [])
+          yield { ...entry, text: Buffer.from(entry.text, 'utf8').toString('latin1') }
       },
     }),
   },

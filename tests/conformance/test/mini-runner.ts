@@ -30,7 +30,11 @@ export function miniRunner(): { runner: Runner; run(): Promise<Outcome> } {
     async function attempt(name: string, task: (context: unknown) => Promise<void>): Promise<void> {
       let skipped = false
       try {
-        await task({ skip: () => void (skipped = true) })
+        await task({
+          skip() {
+            skipped = true
+          },
+        })
         ;(skipped ? outcome.skipped : outcome.passed).push(name)
       } catch (error) {
         outcome.failed.set(name, error instanceof Error ? error.message : String(error))

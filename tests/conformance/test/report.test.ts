@@ -28,7 +28,10 @@ describe('the report', () => {
       const { report } = await runKit(() => ({}), { only: ['manifest'], variant: 'second one' })
       const stored = JSON.parse(await readFile(join(folder, 'mock-second_one.json'), 'utf8'))
       assert.deepEqual(stored, JSON.parse(JSON.stringify(report)))
-      assert.deepEqual([stored.driver, stored.variant, stored.engine, stored.tested, stored.reason], ['mock', 'second one', 'mock', true, null])
+      assert.deepEqual(
+        [stored.driver, stored.variant, stored.engine, stored.tested, stored.reason],
+        ['mock', 'second one', 'mock', true, null],
+      )
     } finally {
       await rm(folder, { recursive: true })
     }

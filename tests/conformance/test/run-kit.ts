@@ -1,4 +1,4 @@
-import { conformance, type ConformanceOptions, type Report } from '@vmkit/conformance'
+import { type ConformanceOptions, conformance, type Report } from '@vmkit/conformance'
 import { type MockBackend, type MockDriver, mock, mockBackend } from '@vmkit/mock/driver'
 import { miniRunner, type Outcome } from './mini-runner.js'
 import { work, workCommand } from './programs.js'

@@ -26,7 +26,10 @@ export function clone(test: Test): void {
     const vm = await t.start({ does: 'idle' })
     await vm.files.write('kit-file', 'from the base')
     await vm.snapshot('base')
-    const copies = [(await vm.clone('base', { name: t.name(), onDispose: 'detach' })) as FullVM, (await vm.clone('base', { name: t.name(), onDispose: 'detach' })) as FullVM]
+    const copies = [
+      (await vm.clone('base', { name: t.name(), onDispose: 'detach' })) as FullVM,
+      (await vm.clone('base', { name: t.name(), onDispose: 'detach' })) as FullVM,
+    ]
     await vm.delete({ force: true })
     for (const copy of copies) {
       await copy.start()

@@ -17,12 +17,21 @@ export function manifest(test: Test): void {
     assert.notEqual(other, facts, 'createDriver must make a new instance at each call')
     assert.deepEqual({ ...other.capabilities }, { ...facts.capabilities })
     assert.deepEqual([...other.fields], [...facts.fields])
-    assert.deepEqual([other.name, other.apiVersion, other.durability, other.isolation], [facts.name, facts.apiVersion, facts.durability, facts.isolation])
+    assert.deepEqual(
+      [other.name, other.apiVersion, other.durability, other.isolation],
+      [facts.name, facts.apiVersion, facts.durability, facts.isolation],
+    )
   })
 
   test('derived capabilities come with what they build on', { early: true }, async ({ facts }) => {
     for (const capability of CAPABILITIES) {
-      const base = capability.startsWith('exec.') ? 'exec' : capability.startsWith('logs.') ? 'logs' : capability === 'files.archive' ? 'files' : undefined
+      const base = capability.startsWith('exec.')
+        ? 'exec'
+        : capability.startsWith('logs.')
+          ? 'logs'
+          : capability === 'files.archive'
+            ? 'files'
+            : undefined
       if (base && facts.capabilities[capability]) assert.ok(facts.capabilities[base], `it claims ${capability} without ${base}`)
     }
   })
@@ -40,7 +49,11 @@ export function manifest(test: Test): void {
     for (const [capability, reason] of Object.entries(probe.missing)) {
       assert.ok(Object.hasOwn(CAPABILITY_TABLE, capability), `the probe names ${capability}, which is no capability`)
       assert.match(reason, /\S{2,}/, `${capability}: expected a reason`)
-      assert.notEqual(facts.capabilities[capability as keyof typeof facts.capabilities], true, `${capability} is claimed for every host, and missing on this one: claim 'probe'`)
+      assert.notEqual(
+        facts.capabilities[capability as keyof typeof facts.capabilities],
+        true,
+        `${capability} is claimed for every host, and missing on this one: claim 'probe'`,
+      )
     }
   })
 
