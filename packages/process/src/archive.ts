@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { stat } from 'node:fs/promises'
 import { basename, dirname, posix } from 'node:path'
-import { Readable } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { invalidConfig, VMKitError } from '@vmkit/core/driver'
 import { DRIVER, systemError } from './errors.js'
@@ -15,7 +15,12 @@ const BLOCK = 512
 export async function* packFolder(host: Host, path: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   const isFolder = (await stat(path)).isDirectory()
   const what = isFolder ? ['-C', path, '--', '.'] : ['-C', dirname(path), '--', `./${basename(path)}`]
-  const tar = spawn(needTool(host, 'tar'), ['-cf', '-', ...what], { env: {}, stdio: ['ignore', 'pipe', 'pipe'], signal, killSignal: 'SIGKILL' })
+  const tar = spawn(needTool(host, 'tar'), ['-cf', '-', ...what], {
+    env: {},
+    stdio: ['ignore', 'pipe', 'pipe'],
+    signal,
+    killSignal: 'SIGKILL',
+  })
   const ended = endOf(tar)
   try {
     yield* tar.stdout as Readable
@@ -29,7 +34,12 @@ export async function* packFolder(host: Host, path: string, signal: AbortSignal)
 /** @throws VMKitError `INVALID_CONFIG` for an entry that would leave the folder */
 export async function unpackInto(host: Host, folder: string, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
   // Without --absolute-names, GNU tar puts off links that lead out until everything else is there; busybox refuses them.
-  const tar = spawn(needTool(host, 'tar'), ['-xf', '-', '-C', folder, '--no-same-owner'], { env: {}, stdio: ['pipe', 'ignore', 'pipe'], signal, killSignal: 'SIGKILL' })
+  const tar = spawn(needTool(host, 'tar'), ['-xf', '-', '-C', folder, '--no-same-owner'], {
+    env: {},
+    stdio: ['pipe', 'ignore', 'pipe'],
+    signal,
+    killSignal: 'SIGKILL',
+  })
   const ended = endOf(tar)
   ended.catch(() => {})
   try {
@@ -114,7 +124,8 @@ function parseHeader(block: Buffer): Header {
   const sizeField = block.subarray(124, 136)
   const isBinary = ((sizeField[0] as number) & 0x80) !== 0
   const size = isBinary ? Number(sizeField.readBigUInt64BE(4)) : Number.parseInt(text(124, 12).trim() || '0', 8)
-  if (!Number.isSafeInteger(size) || size < 0) throw invalidConfig('tar', 'a tar archive', 'a header with a size that is none', { driver: DRIVER })
+  if (!Number.isSafeInteger(size) || size < 0)
+    throw invalidConfig('tar', 'a tar archive', 'a header with a size that is none', { driver: DRIVER })
   const name = text(0, 100)
   const type = String.fromCharCode(block[156] as number)
   // Links and devices have no content, whatever their size says.

@@ -7,8 +7,8 @@ import {
   type CgroupVersion,
   CONTROLLERS,
   type Controller,
-  controllersOf,
   CPU_PERIOD_US,
+  controllersOf,
   cpuQuota,
   folderIn,
   type Limits,
@@ -39,7 +39,7 @@ export function cgroupV1(mounts: readonly Mount[], own: ReadonlyMap<string, stri
       // The freezer, beside what is limited, stops and finds every process; cpuacct counts.
       for (const name of [...controllersOf(limits), 'freezer', 'cpuacct']) {
         const parent = parents.get(name)
-        if (parent !== undefined) folders[name] = join(parent, 'vmkit-process', id)
+        if (parent !== undefined) folders[name] = join(parent, `vmkit-process-${id}`)
       }
       const record: CgroupRecord = { version: 1, folders }
       makeFolders(new Set(Object.values(folders)), () => limitV1(record, limits))
@@ -83,7 +83,8 @@ function setMemory(folder: string, bytes: number): void {
 export function metricsV1({ folders }: CgroupRecord): CgroupMetrics {
   const usage = folders.cpuacct && readText(join(folders.cpuacct, 'cpuacct.usage'))
   const ticks = parseKeyed(folders.cpuacct && readText(join(folders.cpuacct, 'cpuacct.stat')))
-  const read = (controller: string, file: string): string | undefined => (folders[controller] ? readText(join(folders[controller], file)) : undefined)
+  const read = (controller: string, file: string): string | undefined =>
+    folders[controller] ? readText(join(folders[controller], file)) : undefined
   return {
     cpu: {
       usageMs: usage ? Number(usage) / 1e6 : null,

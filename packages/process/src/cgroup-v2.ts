@@ -88,7 +88,10 @@ export function metricsV2({ folders }: CgroupRecord): CgroupMetrics {
   const ms = (microseconds: number | undefined): number | null => (microseconds === undefined ? null : microseconds / 1000)
   return {
     cpu: { usageMs: ms(cpu.usage_usec), userMs: ms(cpu.user_usec), systemMs: ms(cpu.system_usec) },
-    memory: { usedBytes: parseLimit(readText(join(folder, 'memory.current'))), limitBytes: parseLimit(readText(join(folder, 'memory.max'))) },
+    memory: {
+      usedBytes: parseLimit(readText(join(folder, 'memory.current'))),
+      limitBytes: parseLimit(readText(join(folder, 'memory.max'))),
+    },
     pids: parseLimit(readText(join(folder, 'pids.current'))),
   }
 }

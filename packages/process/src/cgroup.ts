@@ -107,7 +107,10 @@ export function parseLimit(text: string | undefined): number | null {
 }
 
 export function parsePids(text: string | undefined): number[] {
-  return (text ?? '').split('\n').map(Number).filter((pid) => Number.isInteger(pid) && pid > 0)
+  return (text ?? '')
+    .split('\n')
+    .map(Number)
+    .filter((pid) => Number.isInteger(pid) && pid > 0)
 }
 
 /** Makes all, or none. */

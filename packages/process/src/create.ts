@@ -2,11 +2,11 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type CallContext, invalidConfig, type MachineConfig, type MachineRef } from '@vmkit/core/driver'
-import { record } from './events.js'
 import { DRIVER, systemError, unsupportedField } from './errors.js'
+import { record } from './events.js'
 import { placeFiles } from './files.js'
 import type { Host } from './host.js'
-import { checkLimits, missingWithout, needsCgroup } from './limits.js'
+import { checkLimits, needsCgroup } from './limits.js'
 import { accountOf, needTool } from './main-command.js'
 import { refusePortMappings } from './ports.js'
 import { signalNumber } from './signals.js'
@@ -18,14 +18,14 @@ export async function create(host: Host, config: MachineConfig, ctx: CallContext
   refusePortMappings(config.ports)
   const account = accountOf(config)
   if (account && !host.tool('setpriv')) throw unsupportedField('config.user', 'this host has no setpriv (util-linux)')
-  if (config.tty && !host.tool('script')) throw unsupportedField('config.tty', 'this host has no script (util-linux), which makes a terminal')
+  if (config.tty && !host.tool('script'))
+    throw unsupportedField('config.tty', 'this host has no script (util-linux), which makes a terminal')
   if (config.stdin && !host.tool('mkfifo')) throw unsupportedField('config.stdin', 'this host has no mkfifo')
-  if (needsCgroup({ config })) checkLimits(config, host.cgroups().missing)
+  if (needsCgroup({ config })) checkLimits(config, host.cgroups().missing, 'create')
   signalNumber(config.stop.signal)
   host.store.cleanUp()
   const id = newId(config.name)
-  const missing = missingWithout(config)
-  await host.store.add({ id, name: config.name, createdAt: Date.now(), config, missing }, async (folder) => {
+  await host.store.add({ id, name: config.name, createdAt: Date.now(), config }, async (folder) => {
     const root = join(folder, 'root')
     if (config.workdir === undefined) mkdirSync(root, { mode: 0o755 })
     if (config.stdin) makeFifo(host, join(folder, 'stdin'))
@@ -34,7 +34,7 @@ export async function create(host: Host, config: MachineConfig, ctx: CallContext
     ctx.signal.throwIfAborted()
   })
   record(host.options.stateDir, 'created', id)
-  return { id, ...(missing ? { missing } : {}) }
+  return { id }
 }
 
 function makeFifo(host: Host, path: string): void {

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { type LogSource, type VMDriver, type VMInfo, type VMSummary } from '@vmkit/core/driver'
+import type { LogSource, VMDriver, VMInfo, VMSummary } from '@vmkit/core/driver'
 import { capabilities } from './capabilities.js'
 import { create } from './create.js'
 import { DRIVER, invalidState } from './errors.js'
@@ -22,6 +22,8 @@ export type { ProcessMachineOptions } from './limits.js'
 export type { ProcessOptions } from './options.js'
 export { capabilities }
 
+const FIELDS: VMDriver['fields'] = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files'] as const)
+
 export type ProcessDriver = VMDriver<typeof capabilities>
 
 /**
@@ -41,7 +43,7 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
     const machine = store.get(id)
     const { run, ...status } = statusOf(machine)
     const running = status.state === 'running' || status.state === 'paused'
-    const { config, missing } = machine
+    const { config } = machine
     return {
       ...summary(machine),
       ...status,
@@ -50,7 +52,6 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
       ports: config.ports.map(({ guest, hostIp, protocol }) => ({ guest, host: guest, hostIp, protocol })),
       startedAt: run?.startedAt ?? null,
       pid: running ? (run?.main?.pid ?? null) : null,
-      ...(missing ? { missing } : {}),
     }
   }
 
@@ -58,7 +59,7 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
     name: DRIVER,
     apiVersion: 1,
     capabilities,
-    fields: ['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files'],
+    fields: FIELDS,
     durability: 'host',
     isolation: 'process',
 
@@ -91,13 +92,17 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
 
     logs(id, request, ctx) {
       const machine = store.get(id)
-      return readLogs({ folder: machine.folder, sources: sourcesOf(machine), hasEnded: () => hasEnded(machine, request.follow ?? false) }, request, ctx.signal)
+      return readLogs(
+        { folder: machine.folder, sources: sourcesOf(machine), hasEnded: () => hasEnded(machine, request.follow ?? false) },
+        request,
+        ctx.signal,
+      )
     },
 
     attach: async (id) => attach(host, store.get(id)),
     events: (ctx) => readEvents(host.options.stateDir, store, ctx.signal),
     files: machineFiles(host),
-    resize: async (id, request, ctx) => resize(host.options.stateDir, store.get(id), request, ctx.signal),
+    resize: async (id, request, ctx) => resize(host, store.get(id), request, ctx.signal),
 
     // Watches and timers belong to calls in flight, and end with them.
     async close() {},
@@ -117,4 +122,3 @@ function hasEnded(machine: Machine, follow: boolean): boolean {
     return true
   }
 }
-

@@ -114,7 +114,11 @@ function openJournal(stateDir: string): Journal {
   const buffer = Buffer.alloc(64 * 1024)
 
   function drain(): void {
-    for (let length = readSync(file, buffer, 0, buffer.length, position); length > 0; length = readSync(file, buffer, 0, buffer.length, position)) {
+    for (
+      let length = readSync(file, buffer, 0, buffer.length, position);
+      length > 0;
+      length = readSync(file, buffer, 0, buffer.length, position)
+    ) {
       position += length
       rest += buffer.toString('latin1', 0, length)
     }

@@ -1,7 +1,8 @@
 /** How a command beside main is spawned: as it is, or through a shell that joins the control group, changes the account, or
  * asks for a terminal. */
-import { openSync, rmSync, writeFileSync } from 'node:fs'
+
 import { randomBytes } from 'node:crypto'
+import { openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TerminalSize } from '@vmkit/core/driver'
 import { type Account, envScript, quote } from './env.js'

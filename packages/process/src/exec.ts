@@ -3,7 +3,18 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { closeSync, statSync } from 'node:fs'
 import type { Readable } from 'node:stream'
-import { type Channel, channel, type ExecExit, type ExecRequest, type ExecSession, invalidConfig, type LogSource, type OutputChunk, type TerminalSize, VMKitError } from '@vmkit/core/driver'
+import {
+  type Channel,
+  channel,
+  type ExecExit,
+  type ExecRequest,
+  type ExecSession,
+  invalidConfig,
+  type LogSource,
+  type OutputChunk,
+  type TerminalSize,
+  VMKitError,
+} from '@vmkit/core/driver'
 import { findProgram } from './command.js'
 import { DRIVER, systemError } from './errors.js'
 import { commandLine, type ExecPlan } from './exec-command.js'
@@ -11,9 +22,9 @@ import type { Host } from './host.js'
 import { cgroupFolders, cgroupOf } from './machine-cgroup.js'
 import { accountOf, environmentOf, workdirOf } from './main-command.js'
 import { type ProcessStat, readStat, signalProcess } from './proc.js'
-import type { Machine } from './store.js'
 import { signalNumber } from './signals.js'
 import { byteSink } from './sink.js'
+import type { Machine } from './store.js'
 import { setTerminalSize } from './terminal-size.js'
 import { execMembers, killAll } from './tree.js'
 

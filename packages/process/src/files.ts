@@ -69,7 +69,8 @@ function leaves(path: string): VMKitError {
 }
 
 function missingOr(error: unknown, path: string): VMKitError {
-  if (errno(error) === 'ENOENT' || errno(error) === 'ENOTDIR') return new VMKitError('NOT_FOUND', `There is no ${JSON.stringify(path)}`, { driver: DRIVER })
+  if (errno(error) === 'ENOENT' || errno(error) === 'ENOTDIR')
+    return new VMKitError('NOT_FOUND', `There is no ${JSON.stringify(path)}`, { driver: DRIVER })
   return systemError(error)
 }
 

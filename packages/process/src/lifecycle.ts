@@ -2,14 +2,14 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chownSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { invalidConfig, type StopOptions, VMKitError, type VMExit } from '@vmkit/core/driver'
+import { invalidConfig, type StopOptions, type VMExit, VMKitError } from '@vmkit/core/driver'
 import { DRIVER, invalidState, systemError } from './errors.js'
 import { record } from './events.js'
 import type { Host } from './host.js'
 import { bootId } from './identity.js'
+import { limitsOf, needsCgroup } from './limits.js'
 import { withLock } from './lock.js'
 import { cgroupFolders, cgroupOf, freezerOf, killCgroup, prepareCgroup, removeCgroup } from './machine-cgroup.js'
-import { limitsOf, needsCgroup } from './limits.js'
 import { mainCommand, needTool, workdirOf } from './main-command.js'
 import { checkPorts } from './ports.js'
 import { isAlive, signalProcess } from './proc.js'
@@ -140,7 +140,9 @@ export async function stop(machine: Machine, options: StopOptions, signal: Abort
       // A stopped process takes no signal but SIGKILL.
       if (run.paused) await thaw(machine, run, signal)
       const graceEnd = AbortSignal.timeout(Math.min(graceMs, 2 ** 31 - 1))
-      await untilChange(machine.folder, 'exit.', AbortSignal.any([signal, graceEnd]), 20, () => (run.main && isAlive(run.main) ? undefined : true)).catch(() => {})
+      await untilChange(machine.folder, 'exit.', AbortSignal.any([signal, graceEnd]), 20, () =>
+        run.main && isAlive(run.main) ? undefined : true,
+      ).catch(() => {})
       signal.throwIfAborted()
     }
     await end(machine, run, signal)
@@ -150,10 +152,15 @@ export async function stop(machine: Machine, options: StopOptions, signal: Abort
 /** Kills what lives, waits until the exit is written, and leaves no process. */
 export async function end(machine: Machine, run: Run, signal: AbortSignal): Promise<void> {
   // What has ended by itself is let tell how, before anything is killed.
-  if (run.main && !isAlive(run.main)) await untilEnded(machine, AbortSignal.any([signal, AbortSignal.timeout(EXIT_WRITE_MS)])).catch(() => {})
+  if (run.main && !isAlive(run.main))
+    await untilEnded(machine, AbortSignal.any([signal, AbortSignal.timeout(EXIT_WRITE_MS)])).catch(() => {})
   signal.throwIfAborted()
   if (!run.earlierBoot) {
-    const killing = killAll(() => membersOf(machine, run), signal, () => killGroups(machine))
+    const killing = killAll(
+      () => membersOf(machine, run),
+      signal,
+      () => killGroups(machine),
+    )
     // A frozen group dies of SIGKILL only once it is thawed.
     await freezerOf(cgroupOf(machine))?.(false, signal)
     await killing
@@ -207,7 +214,6 @@ export async function remove(host: Host, machine: Machine, force: boolean, signa
     record(host.options.stateDir, 'deleted', machine.id)
   })
 }
-
 
 /** First everything stands still, then it is paused for all to see: a crash in between leaves a machine to pause again. */
 export async function pause(host: Host, machine: Machine, signal: AbortSignal): Promise<void> {

@@ -1,18 +1,20 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type MachineConfig, type Missing, type ResizeRequest, validate, VMKitError } from '@vmkit/core/driver'
+import { type MachineConfig, type ResizeRequest, VMKitError, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
 import { type Controller, controllersOf, type Limits } from './cgroup.js'
 import { DRIVER, errno, invalidState, systemError } from './errors.js'
 import { record } from './events.js'
-import { cgroupOf, limitCgroup } from './machine-cgroup.js'
+import type { Host } from './host.js'
 import { withLock } from './lock.js'
+import { moveIn, prepareCgroup } from './machine-cgroup.js'
 import { statusOf } from './run.js'
 import type { Machine } from './store.js'
+import { membersOf } from './tree.js'
 
 /** Options of one machine, under `driverOptions.process`. */
 export interface ProcessMachineOptions {
-  /** Put it in a control group although it has no limits: pause, stop and metrics are then the kernel's, and `resize` works. */
+  /** Put it in a control group although it has no limits: pause, stop and metrics are then the kernel's. */
   cgroup?: boolean
 }
 
@@ -49,50 +51,35 @@ function defined<T extends object>(value: T): T {
   return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as T
 }
 
-/** The new limits hold now and in later runs. */
-export async function resize(stateDir: string, machine: Machine, request: ResizeRequest, signal: AbortSignal): Promise<void> {
+/** The new limits hold now and in later runs. A machine that had none gets its groups now. */
+export async function resize(host: Host, machine: Machine, request: ResizeRequest, signal: AbortSignal): Promise<void> {
   await withLock(machine, 'resize', signal, async () => {
-    const { state } = statusOf(machine)
-    if (state !== 'running' && state !== 'paused') throw invalidState(machine.id, 'resize', state)
-    const cgroup = cgroupOf(machine)
-    for (const controller of controllersOf(defined(request))) {
-      const there = cgroup?.version === 2 ? cgroup.folders.unified : cgroup?.folders[controller]
-      if (there === undefined) throw withoutGroup(machine, controller)
-    }
-    if (cgroup) limitCgroup(cgroup, defined(request))
+    const { state, run } = statusOf(machine)
+    if (!run || (state !== 'running' && state !== 'paused')) throw invalidState(machine.id, 'resize', state)
+    const wanted = defined({ ...request })
+    const groups = host.cgroups()
+    checkLimits(wanted, groups.missing, 'resize')
+    const limits = { ...limitsOf(machine), ...wanted }
+    const cgroup = prepareCgroup(machine, limits, groups)
+    // What it used before is not counted in a group it enters now.
+    while (moveIn(cgroup, membersOf(machine, run)) > 0) signal.throwIfAborted()
     const path = join(machine.folder, FILE)
-    writeFileSync(`${path}.new`, JSON.stringify({ ...resized(machine), ...defined(request) }), { mode: 0o600 })
+    writeFileSync(`${path}.new`, JSON.stringify({ ...resized(machine), ...wanted }), { mode: 0o600 })
     renameSync(`${path}.new`, path)
-    record(stateDir, 'resized', machine.id)
+    record(host.options.stateDir, 'resized', machine.id)
   })
-}
-
-function withoutGroup(machine: Machine, controller: Controller): VMKitError {
-  return new VMKitError('UNSUPPORTED', `The machine has no ${controller} control group: it was created without that limit`, {
-    driver: DRIVER,
-    operation: 'resize',
-    vmId: machine.id,
-    capability: 'resize',
-    hint: 'Create it with the limit, or with driverOptions.process.cgroup on cgroup v2',
-  })
-}
-
-/** What a machine without a group lacks although its host could. */
-export function missingWithout(config: MachineConfig): Missing | undefined {
-  if (needsCgroup({ config })) return undefined
-  return { resize: 'it was created without a limit and so has no control group; give it one, or driverOptions.process.cgroup: true' }
 }
 
 /** @throws VMKitError `UNSUPPORTED` naming the limit that the host cannot hold */
-export function checkLimits(config: MachineConfig, missing: Readonly<Partial<Record<Controller, string>>>): void {
+export function checkLimits(limits: Limits, missing: Readonly<Partial<Record<Controller, string>>>, operation: 'create' | 'resize'): void {
   const fields: Record<Controller, string> = { cpu: 'cpus', memory: 'memory', pids: 'pids' }
-  for (const controller of controllersOf(config)) {
+  for (const controller of controllersOf(limits)) {
     const reason = missing[controller]
     if (reason === undefined) continue
-    throw new VMKitError('UNSUPPORTED', `\`config.${fields[controller]}\` cannot be held here: ${reason}`, {
+    throw new VMKitError('UNSUPPORTED', `\`${fields[controller]}\` cannot be held here: ${reason}`, {
       driver: DRIVER,
-      operation: 'create',
-      field: `config.${fields[controller]}`,
+      operation,
+      field: `${operation === 'create' ? 'config' : 'request'}.${fields[controller]}`,
       capability: `limits.${controller}`,
     })
   }

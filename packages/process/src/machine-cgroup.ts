@@ -1,10 +1,21 @@
 /** The groups of one machine, whichever version the host has. */
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type CgroupMetrics, type CgroupRecord, type CgroupVersion, type Limits, parseMounts, parseOwnGroups, parsePids, readText, removeFolder, writeText } from './cgroup.js'
-import { cgroupV1, freezeV1, limitV1, metricsV1 } from './cgroup-v1.js'
-import { cgroupV2, freezeV2, limitV2, metricsV2 } from './cgroup-v2.js'
-import { systemError } from './errors.js'
+import {
+  type CgroupMetrics,
+  type CgroupRecord,
+  type CgroupVersion,
+  type Limits,
+  parseMounts,
+  parseOwnGroups,
+  parsePids,
+  readText,
+  removeFolder,
+  writeText,
+} from './cgroup.js'
+import { cgroupV1, freezeV1, metricsV1 } from './cgroup-v1.js'
+import { cgroupV2, freezeV2, metricsV2 } from './cgroup-v2.js'
+import { errno, systemError } from './errors.js'
 import type { Machine } from './store.js'
 
 const FILE = 'cgroup.json'
@@ -16,7 +27,9 @@ export function detectCgroups(): CgroupVersion {
   const mounts = parseMounts(readText('/proc/self/mountinfo') ?? '')
   const own = parseOwnGroups(readText('/proc/self/cgroup') ?? '')
   const unified = mounts.find(({ type }) => type === 'cgroup2')
-  const controllersInV1 = mounts.some(({ type, options }) => type === 'cgroup' && ['cpu', 'memory', 'pids'].some((name) => options.includes(name)))
+  const controllersInV1 = mounts.some(
+    ({ type, options }) => type === 'cgroup' && ['cpu', 'memory', 'pids'].some((name) => options.includes(name)),
+  )
   return unified && !controllersInV1 ? cgroupV2(unified, own.get('') ?? '/') : cgroupV1(mounts, own)
 }
 
@@ -25,22 +38,33 @@ export function cgroupOf(machine: Machine): CgroupRecord | undefined {
   return text === undefined ? undefined : (JSON.parse(text) as CgroupRecord)
 }
 
-/** Makes the groups, limited. Those of an earlier run are taken again when they are still there. */
+/** Makes the groups that are not there yet, and limits all. */
 export function prepareCgroup(machine: Machine, limits: Limits, host: CgroupVersion): CgroupRecord {
+  const made = host.create(machine.id, limits)
   const before = cgroupOf(machine)
-  if (before && Object.values(before.folders).every((folder) => existsSync(folder))) {
-    limitCgroup(before, limits)
-    return before
-  }
-  const record = host.create(machine.id, limits)
+  // An app in another group made others: they are kept until the machine goes, those of now come first.
+  const record = { ...made, folders: { ...(before?.version === made.version ? before.folders : {}), ...made.folders } }
   // Written after the groups are there: what a crash in between leaves is empty groups with the id of a machine in their name.
   writeFileSync(join(machine.folder, FILE), JSON.stringify(record), { mode: 0o600 })
   return record
 }
 
-export function limitCgroup(record: CgroupRecord, limits: Limits): void {
-  if (record.version === 1) limitV1(record, limits)
-  else limitV2(record, limits)
+/** Moves processes into the groups; how many were not there yet. */
+export function moveIn(record: CgroupRecord, members: readonly { pid: number }[]): number {
+  let moved = 0
+  for (const folder of cgroupFolders(record)) {
+    const there = new Set(parsePids(readText(join(folder, 'cgroup.procs'))))
+    for (const { pid } of members) {
+      if (there.has(pid)) continue
+      moved += 1
+      try {
+        writeFileSync(join(folder, 'cgroup.procs'), String(pid))
+      } catch (error) {
+        if (errno(error) !== 'ESRCH') throw systemError(error)
+      }
+    }
+  }
+  return moved
 }
 
 export function cgroupFolders(record: CgroupRecord | undefined): string[] {
@@ -91,4 +115,3 @@ export async function removeCgroup(machine: Machine): Promise<void> {
   }
   rmSync(join(machine.folder, FILE), { force: true })
 }
-

@@ -23,7 +23,8 @@ export function workdirOf(machine: Machine): string {
 }
 
 export function environmentOf(machine: Machine, account = accountOf(machine.config)): Record<string, string> {
-  const own: Record<string, string> = account?.name === undefined ? {} : { USER: account.name, LOGNAME: account.name, HOME: account.home ?? '/' }
+  const own: Record<string, string> =
+    account?.name === undefined ? {} : { USER: account.name, LOGNAME: account.name, HOME: account.home ?? '/' }
   return { ...machineEnv({ ...own, ...machine.config.env }), [MARKER]: machine.id }
 }
 

@@ -10,7 +10,11 @@ type Port = MachineConfig['ports'][number]
 /** @throws VMKitError `UNSUPPORTED` for a mapping to another port */
 export function refusePortMappings(ports: readonly Port[]): void {
   for (const [index, { guest, host }] of ports.entries()) {
-    if (host !== 0 && host !== guest) throw unsupportedField(`config.ports.${index}.host`, `a process has the ports of its host, so that port ${guest} is ${guest} here too`)
+    if (host !== 0 && host !== guest)
+      throw unsupportedField(
+        `config.ports.${index}.host`,
+        `a process has the ports of its host, so that port ${guest} is ${guest} here too`,
+      )
   }
 }
 

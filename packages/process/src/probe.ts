@@ -51,10 +51,12 @@ function unwritable(folder: string): string | undefined {
 
 function missingHere(host: Host): Missing {
   const missing: Missing = {}
-  if (!host.tool('script') || !host.tool('stty')) missing['exec.tty'] = 'this host has no script (util-linux) or no stty, which make and size a terminal'
+  if (!host.tool('script') || !host.tool('stty'))
+    missing['exec.tty'] = 'this host has no script (util-linux) or no stty, which make and size a terminal'
   if (!host.tool('tar')) missing['files.archive'] = 'this host has no tar'
   const { missing: controllers, version } = host.cgroups()
   for (const name of CONTROLLERS) if (controllers[name] !== undefined) missing[`limits.${name}`] = controllers[name]
-  if (CONTROLLERS.every((name) => controllers[name] !== undefined)) missing.resize = `there is nothing to resize: ${controllers.memory} (cgroup v${version})`
+  if (CONTROLLERS.every((name) => controllers[name] !== undefined))
+    missing.resize = `there is nothing to resize: ${controllers.memory} (cgroup v${version})`
   return missing
 }

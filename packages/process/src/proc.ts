@@ -22,7 +22,10 @@ export function parseStat(line: string): ProcessStat | undefined {
   const open = line.indexOf(' (')
   const close = line.lastIndexOf(') ')
   if (open < 0 || close < open) return undefined
-  const fields = line.slice(close + 2).trim().split(' ')
+  const fields = line
+    .slice(close + 2)
+    .trim()
+    .split(' ')
   const number = (index: number): number => Number(fields[index])
   const stat = {
     pid: Number(line.slice(0, open)),
@@ -84,7 +87,12 @@ const FORKS_PER_TICK = 2500
  * Whether a later process may have a smaller pid. The kernel hands pids out upwards and begins again after `pidMax`, which
  * takes many forks; as long as there was no time for them, most of /proc need not be read.
  */
-export function mayHaveWrapped(first: { pid: number; start: number }, nowTicks: number, pidMax = readPidMax(), cores = availableParallelism()): boolean {
+export function mayHaveWrapped(
+  first: { pid: number; start: number },
+  nowTicks: number,
+  pidMax = readPidMax(),
+  cores = availableParallelism(),
+): boolean {
   return first.pid + (nowTicks - first.start + 1) * FORKS_PER_TICK * cores >= pidMax
 }
 

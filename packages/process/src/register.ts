@@ -7,4 +7,10 @@ declare module '@vmkit/core' {
   }
 }
 
-registerDriver({ name: 'process', apiVersion: 1, package: '@vmkit/process', capabilities, create: (options: ProcessOptions) => processDriver(options) })
+registerDriver({
+  name: 'process',
+  apiVersion: 1,
+  package: '@vmkit/process',
+  capabilities,
+  create: (options: ProcessOptions) => processDriver(options),
+})

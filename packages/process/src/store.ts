@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type MachineConfig, type Missing, VMKitError } from '@vmkit/core/driver'
+import { type MachineConfig, VMKitError } from '@vmkit/core/driver'
 import { DRIVER, errno, notFound, systemError } from './errors.js'
 import { formatIdentity, isRunning, ownIdentity, parseIdentity } from './identity.js'
 
@@ -22,7 +22,6 @@ export interface MachineRecord {
   name: string
   createdAt: number
   config: MachineConfig
-  missing?: Missing
 }
 
 /** A machine and where it lives. */
@@ -115,7 +114,11 @@ export function store(stateDir: string): Store {
       } catch (error) {
         rmSync(temporary, { recursive: true, force: true })
         if (errno(error) === 'ENOTEMPTY' || errno(error) === 'EEXIST') {
-          throw new VMKitError('ALREADY_EXISTS', `The name ${JSON.stringify(name)} is taken`, { driver: DRIVER, operation: 'create', field: 'config.name' })
+          throw new VMKitError('ALREADY_EXISTS', `The name ${JSON.stringify(name)} is taken`, {
+            driver: DRIVER,
+            operation: 'create',
+            field: 'config.name',
+          })
         }
         throw systemError(error, { operation: 'create' })
       }

@@ -3,7 +3,15 @@ import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs
 import { open } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
-import { type ByteSink, channel, type LogSource, type OutputChunk, type TerminalSession, type TerminalSize, VMKitError } from '@vmkit/core/driver'
+import {
+  type ByteSink,
+  channel,
+  type LogSource,
+  type OutputChunk,
+  type TerminalSession,
+  type TerminalSize,
+  VMKitError,
+} from '@vmkit/core/driver'
 import { DRIVER, errno, invalidState, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { readStat, signalProcess } from './proc.js'
@@ -41,7 +49,12 @@ export async function attach(host: Host, machine: Machine): Promise<TerminalSess
 }
 
 /** What is written from now on, until the machine has ended or the reader has left. */
-async function follow(machine: Machine, sources: readonly LogSource[], write: (chunk: OutputChunk) => Promise<boolean>, signal: AbortSignal): Promise<void> {
+async function follow(
+  machine: Machine,
+  sources: readonly LogSource[],
+  write: (chunk: OutputChunk) => Promise<boolean>,
+  signal: AbortSignal,
+): Promise<void> {
   const watch = changes(machine.folder, POLL_MS)
   const files = await Promise.all(sources.map(async (source) => ({ source, file: await open(join(machine.folder, source), 'r') })))
   try {
@@ -84,7 +97,12 @@ function openInput(machine: Machine): Socket {
     return new Socket({ fd, readable: false, writable: true })
   } catch (error) {
     // Nobody has it open for reading.
-    if (errno(error) === 'ENXIO') throw new VMKitError('INVALID_STATE', 'The main process has closed its stdin', { driver: DRIVER, operation: 'attach', vmId: machine.id })
+    if (errno(error) === 'ENXIO')
+      throw new VMKitError('INVALID_STATE', 'The main process has closed its stdin', {
+        driver: DRIVER,
+        operation: 'attach',
+        vmId: machine.id,
+      })
     throw systemError(error, { operation: 'attach', vmId: machine.id })
   }
 }
@@ -104,7 +122,11 @@ function withEnd(socket: Socket, machine: Machine, { number, supervisor }: Run):
 
 function noInput(): ByteSink {
   const refuse = async (): Promise<never> => {
-    throw new VMKitError('INVALID_STATE', 'The machine was created without `stdin: true`', { driver: DRIVER, operation: 'attach', field: 'config.stdin' })
+    throw new VMKitError('INVALID_STATE', 'The machine was created without `stdin: true`', {
+      driver: DRIVER,
+      operation: 'attach',
+      field: 'config.stdin',
+    })
   }
   return { write: refuse, end: async () => {} }
 }

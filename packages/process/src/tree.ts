@@ -30,8 +30,10 @@ export function membersOf(machine: Machine, run: Run): ProcessStat[] {
   const cgroup = cgroupOf(machine)
   if (!cgroup) return members
   const known = new Set(members.map(({ pid }) => pid))
-  const others = cgroupPids(cgroup).filter((pid) => !known.has(pid)).map(readStat)
-  return [...members, ...others.filter((stat) => stat !== undefined && !hasEnded(stat)) as ProcessStat[]]
+  const others = cgroupPids(cgroup)
+    .filter((pid) => !known.has(pid))
+    .map(readStat)
+  return [...members, ...(others.filter((stat) => stat !== undefined && !hasEnded(stat)) as ProcessStat[])]
 }
 
 /** A command beside main, with all it started. Its session counts only while it lives: later the number may be another's. */
