@@ -8,6 +8,7 @@ export const base: Options = {
   format: ['esm'],
   target: 'node20',
   platform: 'node',
+  removeNodeProtocol: false,
   clean: true,
   splitting: true,
   treeshake: true,

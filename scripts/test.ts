@@ -1,11 +1,12 @@
 /** `npm test`: everything this host can run, then what it could not. Arguments go to vitest. */
-import { describeReports, freshFolder, readReports } from './lib/reports.js'
+import { describeReports, freshFolder, readReports, unexplained } from './lib/reports.js'
 import { runTests } from './lib/vitest.js'
 
 const args = process.argv.slice(2)
 const reports = await freshFolder('test')
 const result = await runTests({ args, reports })
-console.log(describeReports(await readReports(reports)))
-for (const name of result.skippedTests) console.log(`  skipped: ${name}`)
+const engines = await readReports(reports)
+console.log(describeReports(engines))
+for (const name of unexplained(result.skippedTests, engines)) console.log(`  skipped without a reason: ${name}`)
 console.log(`\n${result.passed} passed, ${result.failed} failed, ${result.skipped} skipped`)
 process.exitCode = result.code

@@ -39,7 +39,7 @@ function driverPackages(): string[] {
   return readdirSync(join(ROOT, 'packages')).filter((name) => existsSync(join(ROOT, 'packages', name, 'test/conformance.test.ts')))
 }
 
-/** The closing table: every engine, and below it every refusal and skip with its reason. */
+/** The closing table: every engine, and below it every refusal and every reason for a skip; the kit itself names the tests. */
 export function describeReports(reports: readonly EngineReport[]): string {
   const rows = reports.map((report) => [
     title(report),
@@ -49,9 +49,20 @@ export function describeReports(reports: readonly EngineReport[]): string {
   ])
   const notes = reports.flatMap((report) => [
     ...(report.refused ?? []).map(({ capability, reason }) => `  ${title(report)} refuses ${capability}: ${reason}`),
-    ...(report.skipped ?? []).map(({ test, reason }) => `  ${title(report)} skipped "${test}": ${reason}`),
+    ...byReason(report).map(([reason, tests]) => `  ${title(report)} did not run ${tests.length}: ${reason}`),
   ])
   return [table([['engine', '', 'result', 'version'], ...rows]), ...notes].join('\n')
+}
+
+/** Skipped tests, by vitest's full names, for which no report gives a reason. */
+export function unexplained(skipped: readonly string[], reports: readonly EngineReport[]): string[] {
+  const explained = reports.flatMap((report) => report.skipped ?? []).map(({ test }) => test.replace(': ', ' '))
+  return skipped.filter((name) => !explained.some((test) => name.endsWith(test)))
+}
+
+function byReason({ skipped = [] }: EngineReport): [string, string[]][] {
+  const reasons = [...new Set(skipped.map(({ reason }) => reason))]
+  return reasons.map((reason) => [reason, skipped.filter((each) => each.reason === reason).map(({ test }) => test)])
 }
 
 function title(report: EngineReport): string {
@@ -59,5 +70,5 @@ function title(report: EngineReport): string {
 }
 
 function counts({ passed = 0, failed = [], refused = [], skipped = [] }: EngineReport): string {
-  return `${passed} passed, ${failed.length} failed, ${skipped.length} skipped, ${refused.length} refused`
+  return `${passed} passed, ${failed.length} failed, ${skipped.length} not run, ${refused.length} refused`
 }

@@ -30,7 +30,7 @@ export const threads = (): VMDriver<typeof capabilities> => ({
     machines.set(own.id, { ...own, driver: 'threads', name, labels, config, state: 'created' })
     return { id: own.id }
   },
-  async start(id) {
+  async start(id, { signal }) {
     const machine = find(id)
     if (running.has(id)) return
     const { env, command: [file = '', ...argv] = [] } = machine.config
@@ -43,6 +43,10 @@ export const threads = (): VMDriver<typeof capabilities> => ({
       Object.assign(machine, { state: 'stopped', exit: { ...how, oom: null, at: Date.now() } })
       running.delete(id)
       bell.emit('change')
+    })
+    await Promise.race([once(worker, 'online', { signal }), once(worker, 'exit')]).catch((error) => {
+      send(id, 'SIGKILL')
+      throw error
     })
   },
   async stop(id, { signal = 'SIGTERM', graceMs = find(id).config.stop.graceMs }, ctx) {
@@ -60,12 +64,8 @@ export const threads = (): VMDriver<typeof capabilities> => ({
   },
   getStatus: async (id) => ({ ...find(id) }),
   getInfo: async (id) => ({ ...find(id) }),
-  async getMetrics(id) {
-    if (find(id).state !== 'running') throw new VMKitError('INVALID_STATE', 'A thread that does not run has no metrics')
-    const unknown = { cpu: { usageMs: null, userMs: null, systemMs: null }, memory: { usedBytes: null, limitBytes: null } }
-    return { at: Date.now(), ...unknown, pids: null, network: null, disk: null, source: 'none' }
-  },
-  list: async () => [...machines.values()].map(({ config, exit, reason, startedAt, addresses, ports, pid, ...summary }) => summary),
+  getMetrics: async () => ({ source: 'none' }), // Node.js tells nothing, and what is left out becomes null
+  list: async () => [...machines.values()],
   async wait(id, { signal }) {
     await until(() => find(id).exit !== undefined && !running.has(id), signal)
     return find(id).exit as VMExit

@@ -2,7 +2,11 @@ import assert from 'node:assert/strict'
 import { type ErrorCode, VMKitError } from '@vmkit/core'
 
 /** The typed error that the call rejects with. Anything else, success included, fails. */
-export async function rejects(call: Promise<unknown> | (() => unknown), codes: ErrorCode | readonly ErrorCode[], what = 'the call'): Promise<VMKitError> {
+export async function rejects(
+  call: Promise<unknown> | (() => unknown),
+  codes: ErrorCode | readonly ErrorCode[],
+  what = 'the call',
+): Promise<VMKitError> {
   const expected: readonly ErrorCode[] = typeof codes === 'string' ? [codes] : codes
   let value: unknown
   try {
@@ -14,9 +18,12 @@ export async function rejects(call: Promise<unknown> | (() => unknown), codes: E
 }
 
 export function isTyped(error: unknown, expected: readonly ErrorCode[], what: string): VMKitError {
-  if (!(error instanceof VMKitError)) assert.fail(`${what}: expected a VMKitError, got ${error instanceof Error ? (error.stack ?? error.message) : show(error)}`)
+  if (!(error instanceof VMKitError))
+    assert.fail(`${what}: expected a VMKitError, got ${error instanceof Error ? (error.stack ?? error.message) : show(error)}`)
   if (!expected.includes(error.code)) {
-    assert.fail(`${what}: expected ${expected.join(' or ')}, got ${error.code}: ${error.message}${error.cause instanceof Error ? ` (${error.cause.stack})` : ''}`)
+    assert.fail(
+      `${what}: expected ${expected.join(' or ')}, got ${error.code}: ${error.message}${error.cause instanceof Error ? ` (${error.cause.stack})` : ''}`,
+    )
   }
   assert.notEqual(error.message, '', `${what}: the error has no message`)
   return error

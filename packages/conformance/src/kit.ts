@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { type CallContext, type VMDriver } from '@vmkit/core/driver'
 import { type Capability, createManager, type HostProbe, type VMConfig, VMKitError, type VMManager } from '@vmkit/core'
+import type { CallContext, VMDriver } from '@vmkit/core/driver'
 import { type Child, startChild } from './children.js'
 import type { Cannot, Concern, ConformanceOptions, Workload } from './options.js'
 import { randomFrom } from './random.js'
@@ -22,6 +22,8 @@ class Skip {
 /** One run over one driver: shared by all tests, which run one after the other. */
 export interface Kit {
   readonly report: Report
+  /** Why no manager, or no probe, could be had. */
+  readonly failure: unknown
   suite(concern: Concern, define: (test: Test) => void): void
   open(): Promise<void>
   close(): Promise<void>
@@ -37,17 +39,25 @@ export function createKit(options: ConformanceOptions): Kit {
   const report = newReport(facts, options.variant, seed)
   let manager: Manager | undefined
   let probe: HostProbe | undefined
+  let failure: unknown
   let counter = 0
 
   const newManager = (): Manager => createManager({ drivers: { subject: options.createDriver() } })
   const handleOf = (of: Manager): FullHandle => of.lookup('subject') as unknown as FullHandle
   const newName = (): string => `kit-${run}-${++counter}`
 
+  /** A failure here is told by every test, instead of hiding them all. */
   async function open(): Promise<void> {
-    manager = newManager()
-    probe = await within(30_000 * patience, 'the probe', handleOf(manager).probe())
-    noteProbe(report, probe)
-    report.refused = Object.entries(handleOf(manager).missing).map(([capability, reason]) => ({ capability: capability as Capability, reason }))
+    try {
+      manager = newManager()
+      const handle = handleOf(manager)
+      probe = await within(30_000 * patience, 'the probe', handle.probe())
+      noteProbe(report, probe)
+      report.refused = Object.entries(handle.missing).map(([capability, reason]) => ({ capability: capability as Capability, reason }))
+    } catch (error) {
+      failure = error
+      report.reason = `no manager or no probe: ${error instanceof Error ? error.message : error}`
+    }
   }
 
   /** Removes what a test has left, whoever made it. */
@@ -93,7 +103,8 @@ export function createKit(options: ConformanceOptions): Kit {
 
   /** Why a test cannot run here; the manifest, the probe and the fixture decide, nothing else. */
   function closedGate(gate: Gate): string | undefined {
-    if (!probe || !manager) return 'the probe failed'
+    if (gate.early) return undefined
+    if (!probe || !manager) throw failure
     if (!probe.available) return `no backend here: ${probe.reason}`
     const handle = handleOf(manager)
     for (const capability of gate.needs ?? []) {
@@ -107,7 +118,7 @@ export function createKit(options: ConformanceOptions): Kit {
 
   function tools(gate: Gate, undo: (() => Promise<unknown>)[]): Tools {
     const shared = manager as Manager
-    const driver = handleOf(shared)
+    const driver = shared && handleOf(shared)
     const t: Tools = {
       options,
       run,
@@ -126,7 +137,8 @@ export function createKit(options: ConformanceOptions): Kit {
       },
       async create(workload, extra) {
         const vm = (await driver.create(t.config(workload, extra), { onDispose: 'detach' })) as unknown as FullVM
-        for (const capability of gate.needs ?? []) if (vm.missing[capability] !== undefined) throw new Skip(`${capability}: ${vm.missing[capability]}`)
+        for (const capability of gate.needs ?? [])
+          if (vm.missing[capability] !== undefined) throw new Skip(`${capability}: ${vm.missing[capability]}`)
         return vm
       },
       async start(workload, extra) {
@@ -147,7 +159,8 @@ export function createKit(options: ConformanceOptions): Kit {
       },
       context: (): CallContext => ({ signal: new AbortController().signal, deadline: undefined, report: () => {} }),
       async child(): Promise<Child> {
-        if (!options.child) throw new Error('The driver has durability `host`, so the fixture needs `child`: how another process makes the same driver')
+        if (!options.child)
+          throw new Error('The driver has durability `host`, so the fixture needs `child`: how another process makes the same driver')
         const child = await startChild(options.child, 20_000 * patience)
         undo.push(() => child.end())
         return child
@@ -199,7 +212,15 @@ export function createKit(options: ConformanceOptions): Kit {
     )
   }
 
-  return { report, suite, open, close }
+  return {
+    report,
+    suite,
+    open,
+    close,
+    get failure() {
+      return failure
+    },
+  }
 }
 
 /** Vitest and node:test hand a context with `skip` to the test, so that their own count says it too. */

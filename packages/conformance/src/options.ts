@@ -21,7 +21,7 @@ export type Workload =
   | { does: 'idle' }
   | { does: 'exit'; code: number; afterMs?: number }
   /** Writes `stdout`, then `stderr`; then exits with `code` (default 0), or idles. */
-  | { does: 'print'; stdout?: string; stderr?: string; code?: number; then?: 'idle' }
+  | { does: 'print'; stdout?: string; stderr?: string; code?: number; idles?: true }
   /** Writes these bytes to stdout, each array with a write of its own and a short pause between them. */
   | { does: 'pieces'; bytes: number[][] }
   /** Writes `ready\n`, ignores SIGTERM, and idles. */

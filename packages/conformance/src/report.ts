@@ -20,7 +20,18 @@ export interface Report {
 }
 
 export function newReport(driver: VMDriver, variant: string | undefined, seed: number): Report {
-  return { driver: driver.name, variant: variant ?? null, engine: null, tested: false, reason: null, seed, passed: 0, failed: [], refused: [], skipped: [] }
+  return {
+    driver: driver.name,
+    variant: variant ?? null,
+    engine: null,
+    tested: false,
+    reason: null,
+    seed,
+    passed: 0,
+    failed: [],
+    refused: [],
+    skipped: [],
+  }
 }
 
 export function noteProbe(report: Report, probe: HostProbe): void {
@@ -51,6 +62,9 @@ export async function store(report: Report): Promise<void> {
   const folder = process.env.VMKIT_REPORT_DIR
   if (!folder) return
   await mkdir(folder, { recursive: true })
-  const name = [report.driver, report.variant].filter((part) => part !== null).join('-').replace(/[^\w.-]/g, '_')
+  const name = [report.driver, report.variant]
+    .filter((part) => part !== null)
+    .join('-')
+    .replace(/[^\w.-]/g, '_')
   await writeFile(join(folder, `${name}.json`), `${JSON.stringify(report, null, 2)}\n`)
 }

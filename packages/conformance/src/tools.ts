@@ -11,6 +11,8 @@ export type FullHandle = DriverHandle<Everything>
 
 export interface Gate {
   needs?: readonly Capability[]
+  /** Needs neither host nor manager, only the driver object. */
+  early?: boolean
   /** Only for drivers whose machines outlive the app. */
   durability?: 'host'
   /** Fixture members without which it cannot run. */

@@ -81,6 +81,9 @@ export interface HostProbe {
   details?: Readonly<Record<string, string>>
 }
 
+/** What a backend tells of a machine's use of resources, and where it comes from. */
+export type MetricsReading = Pick<VMMetrics, 'source'> & Partial<VMMetrics>
+
 export interface ListFilter {
   name?: string
   labels?: Readonly<Record<string, string>>
@@ -88,7 +91,7 @@ export interface ListFilter {
 }
 
 export interface StopOptions {
-  /** How long it has to end by itself; the manager fills in the machine's own setting. */
+  /** Milliseconds it has to end by itself. Absent, like `signal`: what the machine's own config says under `stop`. */
   graceMs?: number
   signal?: string
 }
@@ -253,10 +256,10 @@ export interface VMDriver<C extends CapabilityManifest = CapabilityManifest> ext
   delete(id: string, options: { force: boolean }, ctx: CallContext): Promise<void>
   getStatus(id: string, ctx: CallContext): Promise<VMStatus>
   getInfo(id: string, ctx: CallContext): Promise<VMInfo>
-  /** @throws `INVALID_STATE` when it does not run */
-  getMetrics(id: string, ctx: CallContext): Promise<VMMetrics>
+  /** Only called while it runs or is paused. What is left out is unknown and becomes `null`. */
+  getMetrics(id: string, ctx: CallContext): Promise<MetricsReading>
   /** In as few backend calls as the engine allows. May return more than the filter asks for: the manager filters too.
-   * A backend that is down is an error, never an empty list. */
+   * It also cuts what it gets down to a summary. A backend that is down is an error, never an empty list. */
   list(filter: ListFilter, ctx: CallContext): Promise<VMSummary[]>
   /** The exit of the run that goes on now, of the last one when it is over, or of the next one when there was none. */
   wait(id: string, ctx: CallContext): Promise<VMExit>

@@ -17,6 +17,7 @@ export type GuardedOperation =
   | 'clone'
   | 'migrate'
   | 'bundle'
+  | 'metrics'
 
 /** `go`: call the driver. `done`: the machine is already there, resolve. `no`: `INVALID_STATE`. */
 export type Verdict = 'go' | 'done' | 'no'
@@ -53,6 +54,7 @@ const TABLE: Record<GuardedOperation, readonly Verdict[]> = {
   clone: /**/ ['go', 'go', 'go', 'go', 'go', 'go', 'go', 'no', 'go'],
   migrate: /**/ ['go', 'no', 'go', 'go', 'no', 'go', 'no', 'no', 'go'],
   bundle: /**/ ['go', 'no', 'go', 'go', 'no', 'go', 'no', 'no', 'go'],
+  metrics: /**/ ['no', 'no', 'go', 'go', 'no', 'no', 'no', 'no', 'go'],
 }
 
 /** Whether `operation` may run on a machine in `state`. */

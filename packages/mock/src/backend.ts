@@ -11,6 +11,7 @@ import {
 } from '@vmkit/core/driver'
 import { type Clock, realClock } from './clock.js'
 import { type Fault, type Latency, Weather } from './faults.js'
+import { MemoryFiles } from './file-tree.js'
 import type { Machine, Surroundings } from './machine.js'
 import { BUILT_IN, type Program } from './programs.js'
 
@@ -34,6 +35,7 @@ export class MockBackend {
   readonly machines = new Map<string, Machine>()
   readonly images = new Map<string, ImageInfo>()
   readonly volumes = new Map<string, VolumeInfo>()
+  readonly #volumeFiles = new Map<string, MemoryFiles>()
   readonly networks = new Map<string, NetworkInfo>()
   /** Machines on their way here: no one sees them before they arrive. */
   readonly incoming = new Map<string, { config: MachineConfig; machine?: Machine }>()
@@ -109,11 +111,29 @@ export class MockBackend {
   }
 
   get surroundings(): Surroundings {
-    return { clock: this.clock, program: (name) => this.program(name), emit: (event) => this.emit(event) }
+    return {
+      clock: this.clock,
+      program: (name) => this.program(name),
+      volume: (name) => this.volume(name),
+      emit: (event) => this.emit(event),
+    }
   }
 
   program(name: string): Program | undefined {
     return Object.hasOwn(this.#programs, name) ? this.#programs[name] : undefined
+  }
+
+  /** A volume by name, made when there is none. */
+  volume(name: string): MemoryFiles {
+    if (!this.volumes.has(name)) this.volumes.set(name, { name, labels: {}, createdAt: this.clock.now() })
+    const files = this.#volumeFiles.get(name) ?? new MemoryFiles()
+    this.#volumeFiles.set(name, files)
+    return files
+  }
+
+  dropVolume(name: string): void {
+    this.volumes.delete(name)
+    this.#volumeFiles.delete(name)
   }
 
   canPull(reference: string): boolean {

@@ -1,26 +1,30 @@
+import { existsSync } from 'node:fs'
 import {
   type CallContext,
   type DriverFiles,
+  invalidConfig,
+  type MachineConfig,
   type MachineRef,
   type SnapshotInfo,
   type VMInfo,
   VMKitError,
   type VMStatus,
-  validate,
 } from '@vmkit/core/driver'
 import { packTree, unpackTree } from './archive.js'
+import type { MockBackend } from './backend.js'
+import { mockBundles } from './bundle.js'
 import { capabilities } from './capabilities.js'
 import { attachTo, execIn } from './exec.js'
 import { ensureImage, enterCall, mockImages } from './images.js'
 import { Machine, type SavedState } from './machine.js'
-import { mockBundles, mockMigration } from './migration.js'
+import { mockMigration } from './migration.js'
 import { mockNetworks, mockVolumes } from './named.js'
-import { type MockDriver, type MockOptions, machineOptions, readOptions } from './options.js'
+import { type MockDriver, type MockOptions, readOptions, refuseMachineOptions } from './options.js'
 
 export { MockBackend, type MockBackendOptions, mockBackend } from './backend.js'
 export { type Clock, type FakeClock, fakeClock, realClock } from './clock.js'
 export type { Fault, Latency } from './faults.js'
-export { FileTree } from './file-tree.js'
+export type { FileTree } from './file-tree.js'
 export type { MockDriver, MockOptions } from './options.js'
 export type { Program, ProgramIO, ProgramOutput } from './programs.js'
 
@@ -66,12 +70,11 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
 
     async create(config, ctx) {
       await enter('create', ctx)
-      validate(machineOptions, config.driverOptions.mock ?? {}, { root: 'config.driverOptions.mock', driver: 'mock' })
+      refuseMachineOptions(config.driverOptions.mock)
+      checkSurroundings(backend, config)
       if (config.image !== undefined) await ensureImage(backend, config.image, config.pull, ctx)
       const machine = new Machine(config, backend.surroundings)
       backend.add(machine)
-      for (const { name } of config.volumes)
-        if (!backend.volumes.has(name)) backend.volumes.set(name, { name, labels: {}, createdAt: machine.createdAt })
       machine.emit({ type: 'created' })
       return { id: machine.id }
     },
@@ -113,14 +116,10 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
 
     async getMetrics(id, ctx) {
       const machine = await on('getMetrics', id, ctx)
-      if (!machine.isActive) throw new VMKitError('INVALID_STATE', `A machine that is \`${machine.state}\` has no metrics`)
       return {
         at: backend.clock.now(),
-        cpu: { usageMs: null, userMs: null, systemMs: null },
         memory: { usedBytes: machine.usedMemory, limitBytes: machine.limits.memory ?? null },
         pids: 1 + machine.execs.size,
-        network: null,
-        disk: null,
         source: 'mock',
       }
     },
@@ -208,7 +207,7 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
       const saved: SavedState = {
         tag,
         createdAt: backend.clock.now(),
-        files: machine.files.copy(),
+        disk: machine.disk.copy(),
         ...(memory ? { memory: structuredClone(machine.memory), paused: machine.state === 'paused' } : {}),
       }
       machine.snapshots.set(tag, saved)
@@ -220,7 +219,7 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
       const machine = await on('restore', id, ctx)
       const saved = savedState(machine, tag)
       await machine.stop('SIGKILL', 0, ctx.signal)
-      machine.files = saved.files.copy()
+      machine.disk = saved.disk.copy()
       machine.memory = structuredClone(saved.memory ?? new Map())
       if (saved.memory) {
         await machine.start()
@@ -293,8 +292,19 @@ function machineFiles(
     },
     async unpack(id, path, tar, ctx) {
       const machine = await on('files.unpack', id, ctx)
-      await unpackTree(machine.files, machine.path(path), tar, clock.now())
+      await unpackTree(machine.files, machine.path(path), tar)
     },
+  }
+}
+
+/** @throws VMKitError naming the mount or network that is not there */
+function checkSurroundings(backend: MockBackend, config: MachineConfig): void {
+  for (const [index, { source }] of config.mounts.entries()) {
+    if (!existsSync(source)) throw invalidConfig(`config.mounts.${index}.source`, 'a folder of this host', source)
+  }
+  for (const [index, { name }] of config.networks.entries()) {
+    if (!backend.networks.has(name))
+      throw new VMKitError('NOT_FOUND', `There is no network ${name}`, { field: `config.networks.${index}.name` })
   }
 }
 
@@ -325,8 +335,8 @@ function savedState(machine: Machine, tag: string): SavedState {
   throw new VMKitError('NOT_FOUND', `The machine ${machine.config.name} has no snapshot ${tag}`, { vmId: machine.id })
 }
 
-function snapshotInfo({ tag, createdAt, memory, files }: SavedState): SnapshotInfo {
-  return { tag, createdAt, memory: memory !== undefined, sizeBytes: files.bytes }
+function snapshotInfo({ tag, createdAt, memory, disk }: SavedState): SnapshotInfo {
+  return { tag, createdAt, memory: memory !== undefined, sizeBytes: disk.bytes }
 }
 
 function notFound(id: string): VMKitError {

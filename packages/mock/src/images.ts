@@ -1,5 +1,8 @@
 import { createHash } from 'node:crypto'
-import { type CallContext, type DriverImages, type ImageInfo, VMKitError } from '@vmkit/core/driver'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { type CallContext, type DriverImages, type ImageInfo, invalidConfig, VMKitError } from '@vmkit/core/driver'
+import { readTar } from './archive.js'
 import type { MockBackend } from './backend.js'
 
 const LAYERS = 3
@@ -27,16 +30,17 @@ export function mockImages(backend: MockBackend): Required<DriverImages> {
       await enter('import', ctx)
       const hash = createHash('sha256')
       let size = 0
-      for await (const chunk of archive) {
-        ctx.signal.throwIfAborted()
-        hash.update(chunk)
-        size += chunk.length
+      for (const { name, node } of await readTar(archive, 'archive')) {
+        hash.update(name).update(node.content ?? '')
+        size += node.content?.length ?? 0
       }
       const id = `sha256:${hash.digest('hex')}`
       return keep(backend, reference ?? `imported@${id}`, id, size)
     },
     async build(request, ctx) {
       await enter('build', ctx)
+      const dockerfile = join(request.context, request.dockerfile ?? 'Dockerfile')
+      if (!existsSync(dockerfile)) throw invalidConfig('request.dockerfile', 'a file in the context', request.dockerfile)
       ctx.report({ phase: 'build', message: `from ${request.context}` })
       return keep(backend, request.tag, digest(`${request.context} ${request.tag}`), 0)
     },

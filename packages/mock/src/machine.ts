@@ -16,7 +16,8 @@ import {
 } from '@vmkit/core/driver'
 import type { Clock } from './clock.js'
 import type { Death } from './faults.js'
-import { FileTree } from './file-tree.js'
+import { type FileStore, FileTree, MemoryFiles, type MountPoint } from './file-tree.js'
+import { hostFolder } from './host-folder.js'
 import { LogStore } from './log-store.js'
 import { closePorts, openPorts } from './ports.js'
 import { type MockProcess, type ProcessExit, runProgram } from './process.js'
@@ -27,7 +28,7 @@ const RESTART_DELAY_MS = 100
 export interface SavedState {
   tag: string
   createdAt: number
-  files: FileTree
+  disk: MemoryFiles
   /** Present when the memory was saved too. */
   memory?: Map<string, unknown>
   paused?: boolean
@@ -37,6 +38,8 @@ export interface SavedState {
 export interface Surroundings {
   clock: Clock
   program(name: string): Program | undefined
+  /** The contents of a named volume. */
+  volume(name: string): FileStore
   emit(event: MachineEvent): void
 }
 
@@ -49,8 +52,9 @@ export class Machine {
   readonly snapshots = new Map<string, SavedState>()
   readonly devices = new Map<string, DeviceConfig>()
   readonly execs = new Set<MockProcess>()
+  readonly #mounts: MountPoint[]
   readonly listeners = new Map<number, (socket: Duplex) => void>()
-  files: FileTree
+  disk: MemoryFiles
   memory = new Map<string, unknown>()
   limits: { cpus?: number; memory?: number; pids?: number }
   state: VMState = 'created'
@@ -74,13 +78,17 @@ export class Machine {
   readonly #exits: ((exit: VMExit | VMKitError) => void)[] = []
   readonly #world: Surroundings
 
-  constructor(config: MachineConfig, world: Surroundings, from?: { files: FileTree; memory?: Map<string, unknown> }) {
+  constructor(config: MachineConfig, world: Surroundings, from?: { disk: MemoryFiles; memory?: Map<string, unknown> }) {
     this.id = randomUUID()
     this.config = config
     this.#world = world
     this.createdAt = world.clock.now()
     this.limits = { cpus: config.cpus, memory: config.memory, pids: config.pids }
-    this.files = from?.files.copy() ?? new FileTree()
+    this.disk = from?.disk.copy() ?? new MemoryFiles()
+    this.#mounts = [
+      ...config.mounts.map(({ source, target, readOnly }) => ({ target, readOnly, store: hostFolder(source) })),
+      ...config.volumes.map(({ name, target, readOnly }) => ({ target, readOnly, store: world.volume(name) })),
+    ]
     if (from?.memory) this.memory = structuredClone(from.memory)
     for (const [index, device] of config.devices.entries()) this.devices.set(device.id ?? `device-${index}`, device)
     for (const { path, content, mode } of config.files) {
@@ -91,6 +99,10 @@ export class Machine {
 
   get isActive(): boolean {
     return this.state === 'running' || this.state === 'paused'
+  }
+
+  get files(): FileTree {
+    return new FileTree(this.disk, this.#mounts)
   }
 
   path(path: string): string {
@@ -106,7 +118,7 @@ export class Machine {
   }
 
   get usedMemory(): number {
-    return this.#allocated + this.files.bytes
+    return this.#allocated + this.disk.bytes
   }
 
   /** Runs the main program. `death` ends it by itself after a while. */

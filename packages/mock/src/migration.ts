@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { type CallContext, type MachineConfig, type MigrationTicket, type OptionalDriverMethods, VMKitError } from '@vmkit/core/driver'
+import { type MigrationTicket, type OptionalDriverMethods, VMKitError } from '@vmkit/core/driver'
 import type { MockBackend } from './backend.js'
 import { enterCall } from './images.js'
 import { Machine } from './machine.js'
@@ -30,7 +30,7 @@ export function mockMigration(backend: MockBackend): MigrationMethods {
       const place = target?.incoming.get(ticket.id)
       if (!target || !place) throw new VMKitError('NOT_FOUND', 'Nobody awaits this ticket')
       target.check()
-      const machine = new Machine(place.config, target.surroundings, { files: source.files, memory: live ? source.memory : undefined })
+      const machine = new Machine(place.config, target.surroundings, { disk: source.disk, memory: live ? source.memory : undefined })
       for (const [tag, saved] of source.snapshots) machine.snapshots.set(tag, saved)
       const wasPaused = source.state === 'paused'
       if (live) {
@@ -40,7 +40,7 @@ export function mockMigration(backend: MockBackend): MigrationMethods {
         await source.stop('SIGKILL', 0, ctx.signal)
       }
       place.machine = machine
-      return { downtimeMs: 0, bytes: source.files.bytes }
+      return { downtimeMs: 0, bytes: source.disk.bytes }
     },
     async finishIncoming(ticket, ctx) {
       await enterCall(backend, 'finishIncoming', ctx)
@@ -62,56 +62,4 @@ export function mockMigration(backend: MockBackend): MigrationMethods {
 function forget(backend: MockBackend, ticket: MigrationTicket): void {
   backend.incoming.delete(ticket.id)
   awaiting.delete(ticket.id)
-}
-
-const FORMAT = 'vmkit-mock-bundle@1'
-
-interface Bundle {
-  format: typeof FORMAT
-  config: MachineConfig
-  files: { path: string; mode: number; content: string }[]
-}
-
-/** A bundle that only the mock reads: it has no disk that another driver could use. */
-export function mockBundles(backend: MockBackend): Required<Pick<OptionalDriverMethods, 'exportBundle' | 'importBundle'>> {
-  return {
-    async *exportBundle(id, ctx: CallContext) {
-      await enterCall(backend, 'exportBundle', ctx)
-      const { config, files } = backend.get(id)
-      const entries = files
-        .below('/')
-        .flatMap(([path, node]) => (node.content ? [{ path, mode: node.mode, content: Buffer.from(node.content).toString('base64') }] : []))
-      const bundle: Bundle = { format: FORMAT, config: { ...config, files: [] }, files: entries }
-      yield Buffer.from(JSON.stringify(bundle))
-    },
-    async importBundle(stream, { name, labels }, ctx) {
-      await enterCall(backend, 'importBundle', ctx)
-      const chunks: Uint8Array[] = []
-      for await (const chunk of stream) chunks.push(chunk)
-      const bundle = readBundle(Buffer.concat(chunks).toString('utf8'))
-      const userLabels = Object.entries(bundle.config.labels).filter(([key]) => !key.startsWith('vmkit.'))
-      const config: MachineConfig = {
-        ...bundle.config,
-        name: name ?? bundle.config.name,
-        labels: { ...Object.fromEntries(userLabels), ...labels },
-      }
-      const machine = new Machine(config, backend.surroundings)
-      for (const { path, mode, content } of bundle.files) {
-        machine.files.write(path, { type: 'file', mode, modifiedAt: machine.createdAt, content: Buffer.from(content, 'base64') })
-      }
-      backend.add(machine)
-      machine.emit({ type: 'created' })
-      return { id: machine.id }
-    },
-  }
-}
-
-function readBundle(text: string): Bundle {
-  try {
-    const bundle = JSON.parse(text) as Bundle
-    if (bundle.format === FORMAT) return bundle
-  } catch {
-    // told below
-  }
-  throw new VMKitError('INVALID_CONFIG', `\`bundle\`: expected ${FORMAT}, got something else`, { field: 'bundle' })
 }

@@ -10,6 +10,7 @@ export function mockVolumes(backend: MockBackend): DriverVolumes {
     backend.volumes,
     (name, labels) => ({ name, labels, createdAt: backend.clock.now() }),
     (config) => config.volumes,
+    (name) => backend.dropVolume(name),
   )
 }
 
@@ -20,6 +21,7 @@ export function mockNetworks(backend: MockBackend): DriverNetworks {
     backend.networks,
     (name, labels) => ({ name, id: randomUUID(), labels }),
     (config) => config.networks,
+    (name) => backend.networks.delete(name),
   )
 }
 
@@ -31,6 +33,7 @@ function group<T>(
   kept: Map<string, T>,
   make: (name: string, labels: Record<string, string>) => T,
   usedBy: (config: Config) => { name: string }[],
+  drop: (name: string) => void,
 ) {
   return {
     async create(name: string, labels: Record<string, string>, ctx: Parameters<typeof enterCall>[2]): Promise<T> {
@@ -49,7 +52,7 @@ function group<T>(
       if (!kept.has(name)) throw new VMKitError('NOT_FOUND', `There is none named ${name} among the ${kind}`)
       const user = [...backend.machines.values()].find((machine) => usedBy(machine.config).some((used) => used.name === name))
       if (user) throw new VMKitError('CONFLICT', `The machine ${user.config.name} uses ${name}`)
-      kept.delete(name)
+      drop(name)
     },
   }
 }

@@ -56,6 +56,7 @@ export function runProgram(options: ProcessOptions): MockProcess {
   })
 
   function die(exit: ProcessExit): void {
+    if (killed.signal.aborted) return
     settle(exit)
     killed.abort(new VMKitError('ABORTED', 'The program was killed'))
     input.end()

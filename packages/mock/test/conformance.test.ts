@@ -1,5 +1,6 @@
 import { conformance } from '@vmkit/conformance'
 import { afterAll, beforeAll, describe, it } from 'vitest'
+import { packEntries } from '../src/archive.js'
 import { mock, mockBackend } from '../src/driver.js'
 import { workload } from './workload.js'
 
@@ -19,6 +20,11 @@ conformance({
   command: (work) =>
     work.does in IMPOSSIBLE ? { cannot: IMPOSSIBLE[work.does as keyof typeof IMPOSSIBLE] } : ['workload', JSON.stringify(work)],
   disrupt: { down: async () => backend.disconnect(), up: async () => backend.reconnect() },
-  images: { reference: IMAGE, missing: 'nobody/nothing:0', buildContext: import.meta.dirname },
+  images: {
+    reference: IMAGE,
+    missing: 'nobody/nothing:0',
+    archive: () => packEntries([{ name: 'layer', node: { type: 'file', mode: 0o644, modifiedAt: 0, content: Buffer.from('layer') } }]),
+    buildContext: `${import.meta.dirname}/context`,
+  },
   device: { type: 'host', path: '/dev/null' },
 })

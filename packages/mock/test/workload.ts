@@ -13,7 +13,7 @@ export const workload: Program = async (io) => {
     case 'print':
       await io.stdout.write(work.stdout ?? '')
       await io.stderr.write(work.stderr ?? '')
-      return work.then === 'idle' ? idle(io) : (work.code ?? 0)
+      return work.idles ? idle(io) : (work.code ?? 0)
     case 'pieces':
       for (const bytes of work.bytes) {
         await io.stdout.write(Uint8Array.from(bytes))

@@ -18,7 +18,9 @@ export interface CommandContext {
  */
 export function findProgram(name: string, context: CommandContext): string {
   const details = { driver: DRIVER, operation: context.operation }
-  const candidates = name.includes('/') ? [resolve(context.workdir, name)] : context.path.split(':').map((folder) => resolve(context.workdir, join(folder || '.', name)))
+  const candidates = name.includes('/')
+    ? [resolve(context.workdir, name)]
+    : context.path.split(':').map((folder) => resolve(context.workdir, join(folder || '.', name)))
   let denied: string | undefined
   for (const candidate of candidates) {
     const found = inspect(candidate)
@@ -49,7 +51,10 @@ const LONGEST_FIRST_LINE = 256
 function checkInterpreter(path: string, context: CommandContext): void {
   const interpreter = interpreterOf(firstBytes(path))
   if (interpreter === undefined || (isAbsolute(interpreter) && inspect(interpreter) === 'runs')) return
-  throw invalidConfig(context.field, 'a script whose interpreter can be run', `${path} with ${interpreter}`, { driver: DRIVER, operation: context.operation })
+  throw invalidConfig(context.field, 'a script whose interpreter can be run', `${path} with ${interpreter}`, {
+    driver: DRIVER,
+    operation: context.operation,
+  })
 }
 
 /** What a `#!` line names; `undefined` for any other file. */

@@ -1,20 +1,28 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { invalidConfig, type LogSource, type VMDriver, type VMInfo, type VMSummary } from '@vmkit/core/driver'
+import type { LogSource, VMDriver, VMInfo, VMSummary } from '@vmkit/core/driver'
 import { capabilities } from './capabilities.js'
+import { create } from './create.js'
 import { DRIVER, invalidState } from './errors.js'
+import { readEvents } from './events.js'
 import { execStream } from './exec.js'
+import { machineFiles } from './files.js'
 import { host as makeHost } from './host.js'
 import { kill, pause, remove, resume, start, stop, wait } from './lifecycle.js'
+import { limitsOf, resize } from './limits.js'
 import { readLogs } from './logs.js'
 import { machineMetrics } from './metrics.js'
 import { type ProcessOptions, resolveOptions } from './options.js'
 import { probe } from './probe.js'
 import { exitOf, readSnapshot, statusOf } from './run.js'
-import { type Machine, newId } from './store.js'
+import type { Machine } from './store.js'
+import { attach } from './terminal.js'
 
+export type { ProcessMachineOptions } from './limits.js'
 export type { ProcessOptions } from './options.js'
 export { capabilities }
+
+const FIELDS: VMDriver['fields'] = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files'] as const)
 
 export type ProcessDriver = VMDriver<typeof capabilities>
 
@@ -35,16 +43,15 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
     const machine = store.get(id)
     const { run, ...status } = statusOf(machine)
     const running = status.state === 'running' || status.state === 'paused'
-    const { config, missing } = machine
+    const { config } = machine
     return {
       ...summary(machine),
       ...status,
-      config,
+      config: { ...config, ...limitsOf(machine) },
       addresses: running ? ['127.0.0.1'] : [],
       ports: config.ports.map(({ guest, hostIp, protocol }) => ({ guest, host: guest, hostIp, protocol })),
       startedAt: run?.startedAt ?? null,
       pid: running ? (run?.main?.pid ?? null) : null,
-      ...(missing ? { missing } : {}),
     }
   }
 
@@ -52,29 +59,19 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
     name: DRIVER,
     apiVersion: 1,
     capabilities,
-    fields: ['command', 'args', 'env', 'workdir', 'stop'],
+    fields: FIELDS,
     durability: 'host',
     isolation: 'process',
 
     probe: async () => probe(host),
 
-    async create(config, ctx) {
-      if (!config.command) throw invalidConfig('config.command', 'a program to run', undefined, { driver: DRIVER, operation: 'create' })
-      store.cleanUp()
-      const id = newId(config.name)
-      ctx.signal.throwIfAborted()
-      await store.add({ id, name: config.name, createdAt: Date.now(), config }, async (folder) => {
-        if (config.workdir === undefined) mkdirSync(join(folder, 'root'), { mode: 0o755 })
-      })
-      return { id }
-    },
-
+    create: async (config, ctx) => create(host, config, ctx),
     start: async (id, ctx) => start(host, store.get(id), ctx.signal),
     stop: async (id, request, ctx) => stop(store.get(id), request, ctx.signal),
     kill: async (id, signal) => kill(store.get(id), signal),
     delete: async (id, { force }, ctx) => remove(host, store.get(id), force, ctx.signal),
-    pause: async (id, ctx) => pause(store.get(id), ctx.signal),
-    resume: async (id, ctx) => resume(store.get(id), ctx.signal),
+    pause: async (id, ctx) => pause(host, store.get(id), ctx.signal),
+    resume: async (id, ctx) => resume(host, store.get(id), ctx.signal),
     wait: async (id, ctx) => wait(store.get(id), ctx.signal),
 
     async getStatus(id) {
@@ -90,14 +87,24 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
       const machine = store.get(id)
       const { state } = statusOf(machine)
       if (state !== 'running') throw invalidState(id, 'exec', state)
-      return execStream(machine, request, ctx.signal)
+      return execStream(host, machine, request, ctx.signal)
     },
 
     logs(id, request, ctx) {
       const machine = store.get(id)
-      return readLogs({ folder: machine.folder, sources: sourcesOf(machine), hasEnded: () => hasEnded(machine, request.follow ?? false) }, request, ctx.signal)
+      return readLogs(
+        { folder: machine.folder, sources: sourcesOf(machine), hasEnded: () => hasEnded(machine, request.follow ?? false) },
+        request,
+        ctx.signal,
+      )
     },
 
+    attach: async (id) => attach(host, store.get(id)),
+    events: (ctx) => readEvents(host.options.stateDir, store, ctx.signal),
+    files: machineFiles(host),
+    resize: async (id, request, ctx) => resize(host, store.get(id), request, ctx.signal),
+
+    // Watches and timers belong to calls in flight, and end with them.
     async close() {},
   }
 }
@@ -115,4 +122,3 @@ function hasEnded(machine: Machine, follow: boolean): boolean {
     return true
   }
 }
-

@@ -15,7 +15,20 @@ export function machineEnv(own: Readonly<Record<string, string>>, host: NodeJS.P
 
 const SHELL_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 // Read-only in bash, or set by a shell itself.
-const SHELL_OWN: ReadonlySet<string> = new Set(['PPID', 'UID', 'EUID', 'BASHOPTS', 'SHELLOPTS', 'BASH_VERSINFO', 'PWD', 'OLDPWD', 'SHLVL', '_', 'OPTIND', 'LINENO'])
+const SHELL_OWN: ReadonlySet<string> = new Set([
+  'PPID',
+  'UID',
+  'EUID',
+  'BASHOPTS',
+  'SHELLOPTS',
+  'BASH_VERSINFO',
+  'PWD',
+  'OLDPWD',
+  'SHLVL',
+  '_',
+  'OPTIND',
+  'LINENO',
+])
 
 /**
  * An environment as a file for the shell's `.`, so that it is neither in the shell's own environment nor in anybody's

@@ -35,5 +35,9 @@ export function invalidState(id: string, operation: string, state: string): VMKi
 }
 
 export function unsupportedField(field: string, reason: string): VMKitError {
-  return new VMKitError('UNSUPPORTED', `The process driver cannot honour \`${field}\` here: ${reason}`, { driver: DRIVER, operation: 'create', field })
+  return new VMKitError('UNSUPPORTED', `The process driver cannot honour \`${field}\` here: ${reason}`, {
+    driver: DRIVER,
+    operation: 'create',
+    field,
+  })
 }

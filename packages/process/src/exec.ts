@@ -1,13 +1,31 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import type { Readable, Writable } from 'node:stream'
-import { type ByteSink, type Channel, channel, type ExecExit, type ExecRequest, type ExecSession, type OutputChunk, VMKitError } from '@vmkit/core/driver'
+import { closeSync, statSync } from 'node:fs'
+import type { Readable } from 'node:stream'
+import {
+  type Channel,
+  channel,
+  type ExecExit,
+  type ExecRequest,
+  type ExecSession,
+  invalidConfig,
+  type LogSource,
+  type OutputChunk,
+  type TerminalSize,
+  VMKitError,
+} from '@vmkit/core/driver'
 import { findProgram } from './command.js'
 import { DRIVER, systemError } from './errors.js'
-import { environmentOf, signalNumber, workdirOf } from './lifecycle.js'
+import { commandLine, type ExecPlan } from './exec-command.js'
+import type { Host } from './host.js'
+import { cgroupFolders, cgroupOf } from './machine-cgroup.js'
+import { accountOf, environmentOf, workdirOf } from './main-command.js'
 import { type ProcessStat, readStat, signalProcess } from './proc.js'
+import { signalNumber } from './signals.js'
+import { byteSink } from './sink.js'
 import type { Machine } from './store.js'
+import { setTerminalSize } from './terminal-size.js'
 import { execMembers, killAll } from './tree.js'
 
 /** Set beside the machine's marker, so that one exec can be ended with all it started. */
@@ -16,30 +34,40 @@ const EXEC_MARKER = 'VMKIT_PROCESS_EXEC'
 const LINGER_MS = 100
 const QUEUED_CHUNKS = 4
 
-export async function execStream(machine: Machine, request: ExecRequest, signal: AbortSignal): Promise<ExecSession> {
+export async function execStream(host: Host, machine: Machine, request: ExecRequest, signal: AbortSignal): Promise<ExecSession> {
   const workdir = request.workdir ?? workdirOf(machine)
+  checkFolder(workdir)
+  const account = accountOf({ user: request.user ?? machine.config.user }, request.user === undefined ? 'config.user' : 'options.user')
   const marker = randomBytes(8).toString('hex')
-  const env: Record<string, string> = { ...environmentOf(machine), ...request.env, [EXEC_MARKER]: marker }
+  const env: Record<string, string> = { ...environmentOf(machine, account), ...request.env, [EXEC_MARKER]: marker }
   const [name = '', ...args] = request.command
   const program = findProgram(name, { path: env.PATH ?? '', workdir, operation: 'exec', field: 'command.0' })
-  signal.throwIfAborted()
-  const child = spawn(program, args, {
-    argv0: name,
-    cwd: workdir,
-    env,
-    detached: true,
-    stdio: [request.stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
-  })
-  const spawned = once(child, 'spawn')
+  const groups = cgroupFolders(cgroupOf(machine))
+  const plan: ExecPlan = { program, argv0: name, args, env, account, groups, tty: request.tty }
+  const { file, argv, options, input } = commandLine(host, machine, plan)
   try {
-    await spawned
-  } catch (error) {
-    throw systemError(error, { operation: 'exec', vmId: machine.id })
+    signal.throwIfAborted()
+    const child = spawn(file, argv, {
+      ...options,
+      cwd: workdir,
+      detached: true,
+      stdio: [request.stdin || request.tty ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(input === undefined ? [] : [input])],
+    })
+    await once(child, 'spawn').catch((error: unknown) => {
+      throw systemError(error, { operation: 'exec', vmId: machine.id })
+    })
+    return session(host, child, `${EXEC_MARKER}=${marker}`, signal, request.tty)
+  } finally {
+    if (input !== undefined) closeSync(input)
   }
-  return session(child, `${EXEC_MARKER}=${marker}`, signal)
 }
 
-function session(child: ChildProcess, marker: string, signal: AbortSignal): ExecSession {
+function checkFolder(workdir: string): void {
+  if (statSync(workdir, { throwIfNoEntry: false })?.isDirectory()) return
+  throw invalidConfig('options.workdir', 'a folder that exists', workdir, { driver: DRIVER, operation: 'exec' })
+}
+
+function session(host: Host, child: ChildProcess, marker: string, signal: AbortSignal, tty: TerminalSize | undefined): ExecSession {
   const root = child.pid === undefined ? undefined : readStat(child.pid)
   const output = channel<OutputChunk>({ capacity: QUEUED_CHUNKS })
   let read = false
@@ -47,7 +75,7 @@ function session(child: ChildProcess, marker: string, signal: AbortSignal): Exec
   const exited = new Promise<ExecExit>((resolve) => {
     child.once('exit', (code, name) => resolve({ exitCode: code, signal: name }))
   })
-  const streams = [pump(child.stdout, 'stdout', output, exited), pump(child.stderr, 'stderr', output, exited)]
+  const streams = [pump(child.stdout, tty ? 'console' : 'stdout', output, exited), pump(child.stderr, 'stderr', output, exited)]
   void Promise.all(streams).then(() => output.end())
 
   async function kill(name = 'SIGKILL'): Promise<void> {
@@ -66,8 +94,10 @@ function session(child: ChildProcess, marker: string, signal: AbortSignal): Exec
       },
     },
     stdin: byteSink(child.stdin),
-    async resize() {
-      throw new VMKitError('UNSUPPORTED', 'The command has no terminal', { driver: DRIVER, operation: 'resize', capability: 'exec.tty' })
+    async resize(size) {
+      if (!tty) throw new VMKitError('INVALID_STATE', 'The command has no terminal', { driver: DRIVER, operation: 'resize' })
+      const owner = execMembers(root, marker).find(({ pid }) => pid !== root?.pid)
+      if (owner) await setTerminalSize(host, owner, size)
     },
     kill,
     async wait() {
@@ -91,7 +121,7 @@ async function drop(output: AsyncIterable<OutputChunk>): Promise<void> {
 }
 
 /** Moves one stream into the channel; a reader that is slow slows the command, one that has left does not stop it. */
-async function pump(stream: Readable | null, source: 'stdout' | 'stderr', output: Channel<OutputChunk>, exited: Promise<unknown>): Promise<void> {
+async function pump(stream: Readable | null, source: LogSource, output: Channel<OutputChunk>, exited: Promise<unknown>): Promise<void> {
   if (!stream) return
   let linger: NodeJS.Timeout | undefined
   let over = false
@@ -116,36 +146,5 @@ async function pump(stream: Readable | null, source: 'stdout' | 'stderr', output
     // Destroyed: by dispose, or because the command is over.
   } finally {
     clearTimeout(linger)
-  }
-}
-
-export function byteSink(stream: Writable | null): ByteSink {
-  // A command that does not read its input is no error; its exit tells how it went.
-  stream?.on('error', () => {})
-  const closed = (): VMKitError => new VMKitError('INVALID_STATE', 'The stdin is closed', { driver: DRIVER })
-  return {
-    async write(data) {
-      if (!stream || !stream.writable) throw closed()
-      if (stream.write(data)) return
-      await new Promise<void>((resolve, reject) => {
-        const onDrain = (): void => {
-          stream.off('close', onClose)
-          resolve()
-        }
-        const onClose = (): void => {
-          stream.off('drain', onDrain)
-          reject(closed())
-        }
-        stream.once('drain', onDrain)
-        stream.once('close', onClose)
-      })
-    },
-    async end() {
-      if (!stream || stream.writableEnded || stream.destroyed) return
-      await new Promise<void>((resolve) => {
-        stream.once('close', resolve)
-        stream.end(resolve)
-      })
-    },
   }
 }

@@ -1,5 +1,7 @@
 import { accessSync, constants } from 'node:fs'
 import { join } from 'node:path'
+import type { CgroupVersion } from './cgroup.js'
+import { detectCgroups } from './machine-cgroup.js'
 import type { ResolvedOptions } from './options.js'
 import { type Store, store } from './store.js'
 
@@ -9,6 +11,8 @@ export interface Host {
   readonly store: Store
   /** Path of a program of the system; `undefined` when the host lacks it. */
   tool(name: Tool): string | undefined
+  /** What of control groups it has; looked up at each call. */
+  cgroups(): CgroupVersion
 }
 
 export type Tool = 'setsid' | 'fallocate' | 'env' | 'setpriv' | 'script' | 'stty' | 'mkfifo' | 'tar'
@@ -24,6 +28,7 @@ export function host(options: ResolvedOptions): Host {
       if (!tools.has(name)) tools.set(name, FOLDERS.map((folder) => join(folder, name)).find(isExecutable))
       return tools.get(name)
     },
+    cgroups: detectCgroups,
   }
 }
 

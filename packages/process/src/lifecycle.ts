@@ -1,17 +1,20 @@
 /** Start, stop, kill and wait: what happens to the processes of one machine. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { constants } from 'node:os'
+import { chownSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { invalidConfig, type StopOptions, VMKitError, type VMExit } from '@vmkit/core/driver'
-import { findProgram } from './command.js'
-import { envScript, machineEnv } from './env.js'
+import { invalidConfig, type StopOptions, type VMExit, VMKitError } from '@vmkit/core/driver'
 import { DRIVER, invalidState, systemError } from './errors.js'
+import { record } from './events.js'
 import type { Host } from './host.js'
 import { bootId } from './identity.js'
+import { limitsOf, needsCgroup } from './limits.js'
 import { withLock } from './lock.js'
+import { cgroupFolders, cgroupOf, freezerOf, killCgroup, prepareCgroup, removeCgroup } from './machine-cgroup.js'
+import { mainCommand, needTool, workdirOf } from './main-command.js'
+import { checkPorts } from './ports.js'
 import { isAlive, signalProcess } from './proc.js'
 import { exitOf, isRunAlive, type Run, readMain, readSnapshot, statusOf } from './run.js'
+import { signalNumber } from './signals.js'
 import type { Machine } from './store.js'
 import { installSupervisor } from './supervisor.js'
 import { killAll, MARKER, membersOf, sweep } from './tree.js'
@@ -22,7 +25,7 @@ const POLL_MS = 250
 /** How long a supervisor has to write the exit after its main process ended. */
 const EXIT_WRITE_MS = 5000
 
-const PER_RUN = /^(?:supervisor|main|exit|message|env|paused|swept)\.(\d+)$/
+const PER_RUN = /^(?:supervisor|main|exit|message|env|account|holder|paused|swept)\.(\d+)$/
 
 export async function start(host: Host, machine: Machine, signal: AbortSignal): Promise<void> {
   await withLock(machine, 'start', signal, async () => {
@@ -35,37 +38,34 @@ export async function start(host: Host, machine: Machine, signal: AbortSignal): 
   })
 }
 
-export function workdirOf(machine: Machine): string {
-  return machine.config.workdir ?? join(machine.folder, 'root')
-}
-
-export function environmentOf(machine: Machine): Record<string, string> {
-  return { ...machineEnv(machine.config.env), [MARKER]: machine.id }
-}
-
 async function launch(host: Host, machine: Machine, number: number, signal: AbortSignal): Promise<void> {
+  const { config, folder } = machine
   const workdir = workdirOf(machine)
   checkWorkdir(workdir)
-  const env = environmentOf(machine)
-  const [name = '', ...args] = [...(machine.config.command ?? []), ...(machine.config.args ?? [])]
-  const program = findProgram(name, { path: env.PATH ?? '', workdir, operation: 'start', field: 'config.command.0' })
-  const { script, rest } = envScript(env)
+  await checkPorts(config.ports)
+  const plan = mainCommand(host, machine, number)
   removeRuns(machine, (old) => old < number - 1 || old === number)
-  writeFileSync(join(machine.folder, `env.${number}`), script, { mode: 0o600 })
-  const command = rest.length > 0 ? [tool(host, 'env'), ...rest, program, ...args] : [program, ...args]
+  const environment = join(folder, `${plan.account ? 'account' : 'env'}.${number}`)
+  writeFileSync(environment, plan.script, { mode: 0o600 })
+  if (plan.account) chownSync(environment, plan.account.uid, plan.account.gid)
+  const cgroup = needsCgroup(machine) ? prepareCgroup(machine, limitsOf(machine), host.cgroups()) : undefined
+  const output = config.tty ? 'console' : 'stdout'
   const supervisor = spawn(
     host.options.shell,
     [
       installSupervisor(host.options.stateDir),
-      machine.folder,
+      folder,
       String(number),
       bootId(),
       String(host.options.logBytes),
-      '/dev/null',
-      '',
-      tool(host, 'setsid'),
+      config.stdin ? join(folder, 'stdin') : '/dev/null',
+      output,
+      config.tty ? output : 'stderr',
+      plan.records ? 'other' : 'self',
+      cgroupFolders(cgroup).join(' '),
+      needTool(host, 'setsid'),
       host.tool('fallocate') ?? '',
-      ...command,
+      ...plan.command,
     ],
     { cwd: workdir, env: { [MARKER]: machine.id, PATH: '/usr/bin:/bin' }, detached: true, stdio: 'ignore' },
   )
@@ -76,12 +76,6 @@ async function launch(host: Host, machine: Machine, number: number, signal: Abor
     await abandon(machine, number, supervisor)
     throw systemError(error, { operation: 'start', vmId: machine.id })
   }
-}
-
-function tool(host: Host, name: 'env' | 'setsid'): string {
-  const path = host.tool(name)
-  if (path === undefined) throw new VMKitError('BACKEND_UNAVAILABLE', `This host has no \`${name}\``, { driver: DRIVER })
-  return path
 }
 
 function checkWorkdir(workdir: string): void {
@@ -144,9 +138,11 @@ export async function stop(machine: Machine, options: StopOptions, signal: Abort
     if (run.main && isAlive(run.main) && graceMs > 0) {
       signalProcess(run.main, signalNumber(name))
       // A stopped process takes no signal but SIGKILL.
-      if (run.paused) thaw(machine, run)
+      if (run.paused) await thaw(machine, run, signal)
       const graceEnd = AbortSignal.timeout(Math.min(graceMs, 2 ** 31 - 1))
-      await untilChange(machine.folder, 'exit.', AbortSignal.any([signal, graceEnd]), 20, () => (run.main && isAlive(run.main) ? undefined : true)).catch(() => {})
+      await untilChange(machine.folder, 'exit.', AbortSignal.any([signal, graceEnd]), 20, () =>
+        run.main && isAlive(run.main) ? undefined : true,
+      ).catch(() => {})
       signal.throwIfAborted()
     }
     await end(machine, run, signal)
@@ -155,9 +151,27 @@ export async function stop(machine: Machine, options: StopOptions, signal: Abort
 
 /** Kills what lives, waits until the exit is written, and leaves no process. */
 export async function end(machine: Machine, run: Run, signal: AbortSignal): Promise<void> {
-  if (!run.earlierBoot) await killAll(() => membersOf(machine, run), signal)
+  // What has ended by itself is let tell how, before anything is killed.
+  if (run.main && !isAlive(run.main))
+    await untilEnded(machine, AbortSignal.any([signal, AbortSignal.timeout(EXIT_WRITE_MS)])).catch(() => {})
+  signal.throwIfAborted()
+  if (!run.earlierBoot) {
+    const killing = killAll(
+      () => membersOf(machine, run),
+      signal,
+      () => killGroups(machine),
+    )
+    // A frozen group dies of SIGKILL only once it is thawed.
+    await freezerOf(cgroupOf(machine))?.(false, signal)
+    await killing
+  }
   const ended = await untilEnded(machine, AbortSignal.any([signal, AbortSignal.timeout(EXIT_WRITE_MS)]))
   await sweep(machine, ended.run, signal)
+}
+
+function killGroups(machine: Machine): void {
+  const cgroup = cgroupOf(machine)
+  if (cgroup) killCgroup(cgroup)
 }
 
 interface Ended {
@@ -181,15 +195,6 @@ export function kill(machine: Machine, name: string): void {
   signalProcess(run.main, number)
 }
 
-/** @throws VMKitError `INVALID_CONFIG` for a signal this system does not have */
-export function signalNumber(name: string): number {
-  const realtime = /^SIGRTMIN(?:\+(\d+))?$/.exec(name)
-  if (realtime && Number(realtime[1] ?? 0) <= 30) return 34 + Number(realtime[1] ?? 0)
-  const number = Object.hasOwn(constants.signals, name) ? constants.signals[name as NodeJS.Signals] : undefined
-  if (number === undefined) throw invalidConfig('signal', 'a signal of this system', name, { driver: DRIVER })
-  return number
-}
-
 export async function wait(machine: Machine, signal: AbortSignal): Promise<VMExit> {
   const { run, exit } = await untilEnded(machine, signal)
   await sweep(machine, run, signal)
@@ -204,41 +209,53 @@ export async function remove(host: Host, machine: Machine, force: boolean, signa
       if (isRunAlive(run)) await end(machine, run, signal)
       else await sweep(machine, run, signal)
     }
+    await removeCgroup(machine)
     await host.store.remove(machine)
+    record(host.options.stateDir, 'deleted', machine.id)
   })
 }
 
-
-/** Stops every process of the tree, again until no new one turns up; then it is paused for all to see. */
-export async function pause(machine: Machine, signal: AbortSignal): Promise<void> {
+/** First everything stands still, then it is paused for all to see: a crash in between leaves a machine to pause again. */
+export async function pause(host: Host, machine: Machine, signal: AbortSignal): Promise<void> {
   await withLock(machine, 'pause', signal, async () => {
     const { run, state } = statusOf(machine)
     if (state === 'paused') return
     if (!run || state !== 'running') throw invalidState(machine.id, 'pause', state)
-    const stopped = new Set<string>()
-    for (;;) {
-      const moving = membersOf(machine, run).filter((member) => !stopped.has(`${member.pid}.${member.start}`))
-      if (moving.length === 0) break
-      for (const member of moving) {
-        signalProcess(member, 'SIGSTOP')
-        stopped.add(`${member.pid}.${member.start}`)
-      }
-    }
+    const freeze = freezerOf(cgroupOf(machine))
+    if (freeze) await freeze(true, signal)
+    else stopTree(machine, run)
     if (!isRunAlive(run)) throw invalidState(machine.id, 'pause', 'stopped')
     writeFileSync(join(machine.folder, `paused.${run.number}`), '')
+    record(host.options.stateDir, 'paused', machine.id)
   })
 }
 
-export async function resume(machine: Machine, signal: AbortSignal): Promise<void> {
+export async function resume(host: Host, machine: Machine, signal: AbortSignal): Promise<void> {
   await withLock(machine, 'resume', signal, async () => {
     const { run, state } = statusOf(machine)
     if (state === 'running') return
     if (!run || state !== 'paused') throw invalidState(machine.id, 'resume', state)
-    thaw(machine, run)
+    await thaw(machine, run, signal)
+    record(host.options.stateDir, 'resumed', machine.id)
   })
 }
 
-function thaw(machine: Machine, run: Run): void {
-  for (const member of membersOf(machine, run)) signalProcess(member, 'SIGCONT')
+/** Again until no new one turns up: a process may have forked before its turn came. */
+function stopTree(machine: Machine, run: Run): void {
+  const stopped = new Set<string>()
+  for (;;) {
+    const moving = membersOf(machine, run).filter(({ pid, start }) => !stopped.has(`${pid}.${start}`))
+    if (moving.length === 0) return
+    for (const member of moving) {
+      signalProcess(member, 'SIGSTOP')
+      stopped.add(`${member.pid}.${member.start}`)
+    }
+  }
+}
+
+async function thaw(machine: Machine, run: Run, signal: AbortSignal): Promise<void> {
+  const freeze = freezerOf(cgroupOf(machine))
+  if (freeze) await freeze(false, signal)
+  else for (const member of membersOf(machine, run)) signalProcess(member, 'SIGCONT')
   rmSync(join(machine.folder, `paused.${run.number}`), { force: true })
 }

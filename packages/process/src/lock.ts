@@ -46,7 +46,12 @@ export async function withLock<T>(machine: LockTarget, operation: string, signal
     // Different delays keep two that withdrew together from meeting again.
     await delay(RETRY_MS + Math.random() * RETRY_MS)
     if (signal.aborted) {
-      throw new VMKitError('CONFLICT', `Another operation holds the machine ${machine.id}`, { driver: DRIVER, operation, vmId: machine.id, cause: signal.reason })
+      throw new VMKitError('CONFLICT', `Another operation holds the machine ${machine.id}`, {
+        driver: DRIVER,
+        operation,
+        vmId: machine.id,
+        cause: signal.reason,
+      })
     }
   }
   try {

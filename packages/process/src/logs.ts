@@ -20,13 +20,16 @@ const LETTER: Readonly<Record<LogSource, string>> = { stdout: 'o', stderr: 'e', 
 
 /** Where a reader is in every stream, such as `o120e0`. */
 export function formatCursor(offsets: Offsets): string {
-  return (Object.keys(LETTER) as LogSource[]).map((source) => (offsets[source] === undefined ? '' : `${LETTER[source]}${offsets[source]}`)).join('')
+  return (Object.keys(LETTER) as LogSource[])
+    .map((source) => (offsets[source] === undefined ? '' : `${LETTER[source]}${offsets[source]}`))
+    .join('')
 }
 
 /** @throws VMKitError `INVALID_CONFIG` for what `formatCursor` did not make */
 export function parseCursor(cursor: string): Offsets {
   const match = /^(?:o(\d{1,15}))?(?:e(\d{1,15}))?(?:c(\d{1,15}))?$/.exec(cursor)
-  if (!match || cursor === '') throw invalidConfig('options.after', 'a cursor of a log entry of this driver', cursor, { driver: DRIVER, operation: 'logs' })
+  if (!match || cursor === '')
+    throw invalidConfig('options.after', 'a cursor of a log entry of this driver', cursor, { driver: DRIVER, operation: 'logs' })
   const offsets: Offsets = {}
   for (const [index, source] of (['stdout', 'stderr', 'console'] as const).entries()) {
     if (match[index + 1] !== undefined) offsets[source] = Number(match[index + 1])
@@ -182,7 +185,10 @@ function logStream(path: string, start: number): LogStream {
 async function skipToTail(streams: LogStream[], tail: number): Promise<void> {
   const starts = await Promise.all(streams.map((stream) => stream.tail(tail)))
   const sizes = await Promise.all(streams.map((stream) => stream.size()))
-  const shares = share(tail, starts.map((lines) => lines.length))
+  const shares = share(
+    tail,
+    starts.map((lines) => lines.length),
+  )
   for (const [index, stream] of streams.entries()) {
     const count = shares[index] as number
     stream.seek(count === 0 ? (sizes[index] as number) : (starts[index]?.[count - 1] as number))

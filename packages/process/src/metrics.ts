@@ -1,5 +1,6 @@
 import type { VMMetrics } from '@vmkit/core/driver'
 import { invalidState } from './errors.js'
+import { cgroupMetrics, cgroupOf } from './machine-cgroup.js'
 import { type ProcessStat, TICKS_PER_SECOND } from './proc.js'
 import { statusOf } from './run.js'
 import type { Machine } from './store.js'
@@ -13,7 +14,20 @@ const MS_PER_TICK = 1000 / TICKS_PER_SECOND
 export function machineMetrics(machine: Machine): VMMetrics {
   const { state, run } = statusOf(machine)
   if (!run || (state !== 'running' && state !== 'paused')) throw invalidState(machine.id, 'read the metrics of', state)
-  return { at: Date.now(), ...sum(membersOf(machine, run)), source: '/proc' }
+  const fromProc = sum(membersOf(machine, run))
+  const cgroup = cgroupOf(machine)
+  if (!cgroup) return { at: Date.now(), ...fromProc, source: '/proc' }
+  const { cpu, memory, pids } = cgroupMetrics(cgroup)
+  // Version 1 counts only what it limits: the rest is summed up.
+  return {
+    at: Date.now(),
+    cpu: cpu.usageMs === null ? fromProc.cpu : cpu,
+    memory: memory.usedBytes === null ? fromProc.memory : memory,
+    pids: pids ?? fromProc.pids,
+    network: null,
+    disk: null,
+    source: `cgroup-v${cgroup.version}`,
+  }
 }
 
 /** What living processes used: the time of those that ended is their parent's to tell, and not all do. */

@@ -32,7 +32,11 @@ const schema = z.strictObject({
   logs: z.optional(
     z.strictObject({
       maxBytes: z.optional(
-        z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= LEAST_LOG_BYTES, `a whole number of bytes from ${LEAST_LOG_BYTES}`)),
+        z
+          .number()
+          .check(
+            z.refine((value) => Number.isSafeInteger(value) && value >= LEAST_LOG_BYTES, `a whole number of bytes from ${LEAST_LOG_BYTES}`),
+          ),
       ),
     }),
   ),

@@ -2,12 +2,16 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { availableParallelism, release, totalmem } from 'node:os'
 import { dirname } from 'node:path'
 import type { HostProbe, Missing } from '@vmkit/core/driver'
+import { CONTROLLERS } from './cgroup.js'
 import type { Host } from './host.js'
 
 /** Looks at the host; makes nothing. */
 export function probe(host: Host): HostProbe {
   const tried: { target: string; result: string }[] = []
-  const missing: Missing = { 'snapshot.memory': 'vmkit does not drive CRIU' }
+  const missing: Missing = {
+    'snapshot.memory': 'vmkit does not drive CRIU',
+    'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
+  }
   const unavailable = (reason: string): HostProbe => ({ available: false, reason, missing, tried })
   if (process.platform !== 'linux') return unavailable(`host processes are supervised on Linux only, this is ${process.platform}`)
   for (const [target, present] of [
@@ -20,6 +24,7 @@ export function probe(host: Host): HostProbe {
   }
   const blocked = unwritable(host.options.stateDir)
   if (blocked !== undefined) return unavailable(`the state folder cannot be made or written: ${blocked}`)
+  Object.assign(missing, missingHere(host))
   return {
     available: true,
     engine: `Linux ${release()}`,
@@ -27,6 +32,7 @@ export function probe(host: Host): HostProbe {
     resources: { cpus: availableParallelism(), memoryBytes: totalmem() },
     details: {
       stateDir: host.options.stateDir,
+      cgroup: `v${host.cgroups().version}`,
       logCap: host.tool('fallocate') ? `${host.options.logBytes} bytes per stream` : 'none: this host has no fallocate to trim with',
     },
   }
@@ -41,4 +47,16 @@ function unwritable(folder: string): string | undefined {
   } catch {
     return `no right to write to ${folder}`
   }
+}
+
+function missingHere(host: Host): Missing {
+  const missing: Missing = {}
+  if (!host.tool('script') || !host.tool('stty'))
+    missing['exec.tty'] = 'this host has no script (util-linux) or no stty, which make and size a terminal'
+  if (!host.tool('tar')) missing['files.archive'] = 'this host has no tar'
+  const { missing: controllers, version } = host.cgroups()
+  for (const name of CONTROLLERS) if (controllers[name] !== undefined) missing[`limits.${name}`] = controllers[name]
+  if (CONTROLLERS.every((name) => controllers[name] !== undefined))
+    missing.resize = `there is nothing to resize: ${controllers.memory} (cgroup v${version})`
+  return missing
 }

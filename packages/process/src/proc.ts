@@ -1,5 +1,6 @@
 /** What /proc tells of processes (proc(5)). Times are clock ticks since boot: 100 a second on every Linux. */
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
+import { availableParallelism, uptime } from 'node:os'
 
 export const TICKS_PER_SECOND = 100
 
@@ -21,7 +22,10 @@ export function parseStat(line: string): ProcessStat | undefined {
   const open = line.indexOf(' (')
   const close = line.lastIndexOf(') ')
   if (open < 0 || close < open) return undefined
-  const fields = line.slice(close + 2).trim().split(' ')
+  const fields = line
+    .slice(close + 2)
+    .trim()
+    .split(' ')
   const number = (index: number): number => Number(fields[index])
   const stat = {
     pid: Number(line.slice(0, open)),
@@ -44,7 +48,7 @@ export function readStat(pid: number | 'self'): ProcessStat | undefined {
   try {
     const file = openSync(`/proc/${pid}/stat`, 'r')
     try {
-      return parseStat(buffer.latin1Slice(0, readSync(file, buffer, 0, buffer.length, 0)))
+      return parseStat(buffer.toString('latin1', 0, readSync(file, buffer, 0, buffer.length, 0)))
     } finally {
       closeSync(file)
     }
@@ -63,15 +67,40 @@ export function hasEnded(stat: ProcessStat): boolean {
   return stat.state === 'Z' || stat.state === 'X'
 }
 
-export function allProcesses(): ProcessStat[] {
+/** Every process that was started after `first`, and itself. */
+export function processesSince(first: { pid: number; start: number }): ProcessStat[] {
+  const lowest = mayHaveWrapped(first, uptime() * TICKS_PER_SECOND) ? 1 : first.pid
   const found: ProcessStat[] = []
   for (const name of readdirSync('/proc')) {
-    const first = name.charCodeAt(0)
-    if (first < 0x31 || first > 0x39) continue
-    const stat = readStat(Number(name))
-    if (stat) found.push(stat)
+    const pid = Number(name)
+    if (!(pid >= lowest)) continue
+    const stat = readStat(pid)
+    if (stat && stat.start >= first.start) found.push(stat)
   }
   return found
+}
+
+// Ten times what a core can do: making a process takes more than 40 µs, a thread more than 4.
+const FORKS_PER_TICK = 2500
+
+/**
+ * Whether a later process may have a smaller pid. The kernel hands pids out upwards and begins again after `pidMax`, which
+ * takes many forks; as long as there was no time for them, most of /proc need not be read.
+ */
+export function mayHaveWrapped(
+  first: { pid: number; start: number },
+  nowTicks: number,
+  pidMax = readPidMax(),
+  cores = availableParallelism(),
+): boolean {
+  return first.pid + (nowTicks - first.start + 1) * FORKS_PER_TICK * cores >= pidMax
+}
+
+let pidMaxValue: number | undefined
+
+function readPidMax(): number {
+  pidMaxValue ??= Number(readFileSync('/proc/sys/kernel/pid_max', 'latin1')) || 0
+  return pidMaxValue
 }
 
 /** Whether the environment a process was started with holds `entry`; false for one that may not be read. */

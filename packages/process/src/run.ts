@@ -10,6 +10,7 @@ import { errno, notFound, systemError } from './errors.js'
 import { bootId } from './identity.js'
 import { claimedFor } from './lock.js'
 import { isAlive, type ProcessStat, parseStat, TICKS_PER_SECOND } from './proc.js'
+import { signalName } from './signals.js'
 import type { Machine } from './store.js'
 
 export interface ExitRecord {
@@ -116,15 +117,6 @@ function outcome(status: number, signalled: boolean, oomKills: number | null): O
   // The kernel's OOM killer uses SIGKILL and nothing else.
   const oom = signal !== 'SIGKILL' ? false : oomKills === null ? null : oomKills > 0
   return { code: null, signal, oom, reason: oom ? 'oom' : 'signalled' }
-}
-
-const FIRST_REALTIME = 34
-
-export function signalName(number: number): string | null {
-  const name = Object.entries(constants.signals).find(([, value]) => value === number)?.[0]
-  if (name !== undefined) return name
-  if (number === FIRST_REALTIME) return 'SIGRTMIN'
-  return number > FIRST_REALTIME && number <= 64 ? `SIGRTMIN+${number - FIRST_REALTIME}` : null
 }
 
 const LOST: VMExit = { code: null, signal: null, oom: null, reason: 'lost', at: null }

@@ -10,9 +10,14 @@ import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 const SCRIPT = `# vmkit process supervisor
-# usage: sh FILE folder run boot-id log-bytes stdin cgroups setsid fallocate program [argument ...]
-dir=$1 run=$2 boot=$3 cap=$4 input=$5 cgroups=$6 setsid=$7 fallocate=$8
-shift 8
+# usage: sh FILE folder run boot-id log-bytes stdin stdout stderr recorder cgroups setsid fallocate program [argument ...]
+# recorder: self when this script writes down main, other when main does that itself
+dir=$1 run=$2 boot=$3 cap=$4 input=$5 output=$6 errors=$7 recorder=$8 cgroups=$9
+shift 9
+setsid=$1 fallocate=$2
+shift 2
+journal=$dir/../../../events.log
+id=\${dir##*/}
 exec 2>"$dir/message.$run"
 
 # Only one supervisor may own a run: the file is made exclusively.
@@ -49,13 +54,25 @@ if [ -n "$fallocate" ]; then
   keeper=$!
 fi
 
+# Holds stdin open, so that it does not end when nobody is attached.
+holder=
+if [ -p "$input" ]; then
+  sleep 2147483647 <>"$input" >/dev/null 2>&1 &
+  holder=$!
+  echo "$holder" >"$dir/holder.$run"
+fi
+
 (
   for procs in $cgroups; do echo 0 >"$procs/cgroup.procs" || exit 125; done
-  read -r self </proc/self/stat
-  echo "$self" >"$dir/main.$run"
-  . "$dir/env.$run"
+  if [ "$recorder" = self ]; then
+    read -r self </proc/self/stat
+    echo "$self" >"$dir/main.$run"
+  fi
+  echo "started $id $run" >>"$journal"
+  # Another account reads its environment itself.
+  if [ -f "$dir/account.$run" ]; then exec 9<"$dir/account.$run"; else . "$dir/env.$run"; fi
   exec "$setsid" -- "$@"
-) <"$input" >>"$dir/stdout" 2>>"$dir/stderr"
+) <"$input" >>"$dir/$output" 2>>"$dir/$errors"
 status=$?
 
 how=code
@@ -69,6 +86,8 @@ done
 [ -r "$dir/main.$run" ] && read -r main rest <"$dir/main.$run" && kill -9 -"$main" 2>/dev/null
 read -r uptime rest </proc/uptime
 echo "$status $how $oom $uptime" >"$dir/exit.$run"
+echo "stopped $id $run $status $how $oom $uptime" >>"$journal"
+[ -z "$holder" ] || { kill -9 "$holder" && wait "$holder"; } 2>/dev/null
 [ -z "$keeper" ] || { kill "$keeper" && wait "$keeper"; }
 `
 

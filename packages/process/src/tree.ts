@@ -1,7 +1,8 @@
 /** All processes of a machine: what main started, wherever it went, and what exec started. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { allProcesses, hasEnded, hasEnvironment, isAlive, type ProcessStat, signalProcess } from './proc.js'
+import { cgroupOf, cgroupPids } from './machine-cgroup.js'
+import { hasEnded, hasEnvironment, isAlive, type ProcessStat, processesSince, readStat, signalProcess } from './proc.js'
 import type { Run } from './run.js'
 import type { Machine } from './store.js'
 
@@ -15,23 +16,31 @@ export const MARKER = 'VMKIT_PROCESS_ID'
  */
 export function membersOf(machine: Machine, run: Run): ProcessStat[] {
   const { main, supervisor } = run
-  const since = supervisor?.start ?? main?.start ?? 0
+  const first = supervisor ?? main
+  if (!first) return []
   const isMain = (stat: ProcessStat): boolean => stat.pid === main?.pid && stat.start === main.start
   // Main is in the session of its supervisor until it has its own.
-  const candidates = allProcesses().filter((stat) => stat.start >= since && !hasEnded(stat) && (stat.session !== supervisor?.pid || isMain(stat)))
+  const candidates = processesSince(first).filter((stat) => !hasEnded(stat) && (stat.session !== supervisor?.pid || isMain(stat)))
   const mainAlive = main !== undefined && isAlive(main)
   const isMember = (stat: ProcessStat): boolean =>
     isMain(stat) ||
     (main !== undefined && stat.session === main.pid && (mainAlive || stat.start <= (run.ended?.ticks ?? 0))) ||
     hasEnvironment(stat.pid, `${MARKER}=${machine.id}`)
-  return withDescendants(candidates, isMember)
+  const members = withDescendants(candidates, isMember)
+  const cgroup = cgroupOf(machine)
+  if (!cgroup) return members
+  const known = new Set(members.map(({ pid }) => pid))
+  const others = cgroupPids(cgroup)
+    .filter((pid) => !known.has(pid))
+    .map(readStat)
+  return [...members, ...(others.filter((stat) => stat !== undefined && !hasEnded(stat)) as ProcessStat[])]
 }
 
 /** A command beside main, with all it started. Its session counts only while it lives: later the number may be another's. */
 export function execMembers(root: ProcessStat | undefined, marker: string): ProcessStat[] {
   if (!root) return []
   const alive = isAlive(root)
-  const candidates = allProcesses().filter((stat) => stat.start >= root.start && !hasEnded(stat))
+  const candidates = processesSince(root).filter((stat) => !hasEnded(stat))
   return withDescendants(candidates, (stat) => (alive && stat.session === root.pid) || hasEnvironment(stat.pid, marker))
 }
 
@@ -48,10 +57,11 @@ export function withDescendants(candidates: readonly ProcessStat[], isMember: (s
 const SETTLE_MS = 1
 
 /** Kills until nothing is left: what a fork bomb makes between two looks is found by the next. */
-export async function killAll(find: () => ProcessStat[], signal: AbortSignal): Promise<void> {
+export async function killAll(find: () => ProcessStat[], signal: AbortSignal, killGroups = (): void => {}): Promise<void> {
   for (let wait = SETTLE_MS; !signal.aborted; wait = Math.min(wait * 2, 50)) {
     const members = find()
     if (members.length === 0) return
+    killGroups()
     for (const member of members) signalProcess(member, 'SIGKILL')
     await new Promise((resolve) => setTimeout(resolve, wait))
   }

@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { isBuiltin } from 'node:module'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { ROOT } from './apps.js'
@@ -7,6 +8,8 @@ interface Manifest {
   name: string
   private?: boolean
   sideEffects?: boolean | string[]
+  dependencies?: Record<string, string>
+  peerDependencies?: Record<string, string>
   [field: string]: unknown
 }
 
@@ -44,3 +47,28 @@ describe.each(folders)('the manifest of %s', (folder) => {
     expect(manifest.sideEffects).toEqual(registers ? ['./dist/index.js', './src/index.ts', './src/register.ts'] : false)
   })
 })
+
+describe.each(folders)('what is built of %s', (folder) => {
+  const dist = join(ROOT, 'packages', folder, 'dist')
+  const files = readdirSync(dist, { recursive: true, encoding: 'utf8' }).filter((file) => /\.(js|d\.ts)$/.test(file))
+
+  // A package manager without hoisting (pnpm) would not find the others.
+  it('imports nothing but what its manifest names', () => {
+    const { name, dependencies = {}, peerDependencies = {} } = read(folder)
+    const named = [name, ...Object.keys(dependencies), ...Object.keys(peerDependencies)]
+    const foreign = files.flatMap((file) => packagesIn(readFileSync(join(dist, file), 'utf8')).map((imported) => `${file}: ${imported}`))
+    expect(foreign.filter((line) => !named.includes(line.slice(line.indexOf(': ') + 2)))).toEqual([])
+  })
+})
+
+/** The packages that a module imports from: not its own files, not Node's modules. */
+function packagesIn(source: string): string[] {
+  const specifiers = [...source.matchAll(/\b(?:from\s*|import\s*\(?\s*)(['"])([^'"\s]+)\1/g)].map((match) => match[2] ?? '')
+  const bare = specifiers.filter((specifier) => !specifier.startsWith('.') && !isBuiltin(specifier))
+  return bare.map((specifier) =>
+    specifier
+      .split('/')
+      .slice(0, specifier.startsWith('@') ? 2 : 1)
+      .join('/'),
+  )
+}

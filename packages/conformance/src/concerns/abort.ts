@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { aborted, timed } from '../abort-at.js'
 import { all, outcome, rejects } from '../assertions.js'
 import type { FullVM, Test, Tools } from '../tools.js'
 
@@ -116,28 +117,4 @@ function calls(t: Tools, vm: FullVM, signal: AbortSignal): Record<string, () => 
     ...(vm.supports('logs') ? { logs: () => all(vm.logs({ signal })) } : {}),
     ...(vm.supports('files') ? { files: () => vm.files.read('x', { signal }) } : {}),
   }
-}
-
-/** Runs the call and aborts it at a random moment of about its usual length. How it ended, which must be soon. */
-async function aborted(t: Tools, spanMs: number, call: (signal: AbortSignal) => Promise<unknown>): Promise<string> {
-  const controller = new AbortController()
-  let abortedAt = Number.POSITIVE_INFINITY
-  const timer = setTimeout(
-    () => {
-      abortedAt = performance.now()
-      controller.abort(new Error('enough'))
-    },
-    t.random() * spanMs * 1.1,
-  )
-  const result = await outcome(call(controller.signal))
-  clearTimeout(timer)
-  const took = performance.now() - abortedAt
-  assert.ok(took < 1000, `abort was answered after ${took} ms`)
-  return result
-}
-
-async function timed(task: () => Promise<unknown>): Promise<number> {
-  const startedAt = performance.now()
-  await task()
-  return performance.now() - startedAt
 }

@@ -37,7 +37,11 @@ export function attach(test: Test): void {
       for await (const _ of session.output);
     })()
     await vm.kill('SIGKILL')
-    await t.within(10_000, 'the end of the output', reading.catch(() => {}))
+    await t.within(
+      10_000,
+      'the end of the output',
+      reading.catch(() => {}),
+    )
   })
 
   test('a terminal is resized', { needs }, async (t) => {

@@ -30,7 +30,10 @@ export function backendDown(test: Test): void {
         assert.equal(error.retryable, true)
       }
     })
-    assert.ok((await t.driver.list()).some(({ id }) => id === vm.id), 'the machine is still there')
+    assert.ok(
+      (await t.driver.list()).some(({ id }) => id === vm.id),
+      'the machine is still there',
+    )
     await vm.start()
     assert.equal((await vm.status()).state, 'running')
   })
@@ -58,7 +61,8 @@ export function backendDown(test: Test): void {
     for (const promise of Object.values(open)) promise.catch(() => {})
     await vm.info()
     await down(t, async () => {
-      for (const [what, promise] of Object.entries(open)) await rejects(t.within(8000, `the end of ${what}`, promise), ['BACKEND_UNAVAILABLE', 'BACKEND_ERROR'], what)
+      for (const [what, promise] of Object.entries(open))
+        await rejects(t.within(8000, `the end of ${what}`, promise), ['BACKEND_UNAVAILABLE', 'BACKEND_ERROR'], what)
     })
     await t.driver.list()
   })

@@ -49,6 +49,9 @@ export function close(test: Test): void {
     const stops = await driver.create(t.config({ does: 'idle' }), { onDispose: 'stop' })
     await stops.start()
     await manager.close()
-    assert.deepEqual((await t.mine()).map(({ id, state }) => `${id} ${state}`).sort(), [`${stays.id} created`, `${stops.id} stopped`].sort())
+    assert.deepEqual(
+      (await t.mine()).map(({ id, state }) => `${id} ${state}`).sort(),
+      [`${stays.id} created`, `${stops.id} stopped`].sort(),
+    )
   })
 }

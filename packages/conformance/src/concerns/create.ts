@@ -22,7 +22,10 @@ export function create(test: Test): void {
     if (config.command) assert.deepEqual(info.config.command, [...config.command])
     const listed = (await t.driver.list()).filter(({ id }) => id === vm.id)
     assert.equal(listed.length, 1)
-    assert.deepEqual({ ...listed[0], labels: { ...listed[0]?.labels } }, { id: vm.id, name: config.name, driver: t.driver.name, state: 'created', labels: config.labels, createdAt: listed[0]?.createdAt })
+    assert.deepEqual(
+      { ...listed[0], labels: { ...listed[0]?.labels } },
+      { id: vm.id, name: config.name, driver: t.driver.name, state: 'created', labels: config.labels, createdAt: listed[0]?.createdAt },
+    )
   })
 
   test('a taken name is ALREADY_EXISTS, and its holder is untouched', {}, async (t) => {
@@ -87,7 +90,10 @@ export function create(test: Test): void {
   })
 
   test('options of the driver that it does not know are refused, and nothing is made', {}, async (t) => {
-    const error = await rejects(t.driver.create(t.config({ does: 'idle' }, { driverOptions: { [t.facts.name]: { vmkitNoSuchOption: 1 } } })), ['INVALID_CONFIG', 'UNSUPPORTED'])
+    const error = await rejects(
+      t.driver.create(t.config({ does: 'idle' }, { driverOptions: { [t.facts.name]: { vmkitNoSuchOption: 1 } } })),
+      ['INVALID_CONFIG', 'UNSUPPORTED'],
+    )
     assert.match(error.message, /vmkitNoSuchOption/)
     assert.equal((await t.mine()).length, 0)
   })

@@ -12,7 +12,10 @@ export function events(test: Test): void {
     await vm.delete()
     await heard.until((event) => event.type === 'deleted' && event.id === vm.id)
     const mine = heard.of(vm.id)
-    assert.deepEqual(mine.map(({ type }) => type), ['created', 'started', 'stopped', 'deleted'])
+    assert.deepEqual(
+      mine.map(({ type }) => type),
+      ['created', 'started', 'stopped', 'deleted'],
+    )
     for (const event of mine) {
       assert.equal(event.driver, t.driver.name)
       assert.equal(event.name, vm.name)
@@ -29,7 +32,10 @@ export function events(test: Test): void {
     await vm.pause()
     await vm.resume()
     await heard.until((event) => event.type === 'resumed' && event.id === vm.id)
-    assert.deepEqual(heard.of(vm.id).map(({ type }) => type), ['paused', 'resumed'])
+    assert.deepEqual(
+      heard.of(vm.id).map(({ type }) => type),
+      ['paused', 'resumed'],
+    )
     await heard.end()
   })
 

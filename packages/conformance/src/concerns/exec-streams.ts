@@ -10,15 +10,19 @@ export function execStreams(test: Test): void {
 
   test('output comes while the command runs, each source apart', { needs }, async (t) => {
     const vm = await t.start({ does: 'idle' })
-    await using session = await vm.execStream(t.command({ does: 'print', stdout: 'now', stderr: 'late', then: 'idle' }))
+    await using session = await vm.execStream(t.command({ does: 'print', stdout: 'now', stderr: 'late', idles: true }))
     const seen = { stdout: '', stderr: '', console: '' }
-    await t.within(10_000, 'both outputs', (async () => {
-      for await (const { source, data } of session.output) {
-        assert.ok(data instanceof Uint8Array)
-        seen[source] += Buffer.from(data).toString()
-        if (seen.stdout === 'now' && seen.stderr === 'late') break
-      }
-    })())
+    await t.within(
+      10_000,
+      'both outputs',
+      (async () => {
+        for await (const { source, data } of session.output) {
+          assert.ok(data instanceof Uint8Array)
+          seen[source] += Buffer.from(data).toString()
+          if (seen.stdout === 'now' && seen.stderr === 'late') break
+        }
+      })(),
+    )
     await session.kill()
     const end = await t.within(10_000, 'the end', session.wait())
     assert.notEqual(end.exitCode, 0, 'it was killed')
@@ -94,22 +98,26 @@ export function execStreams(test: Test): void {
     await using session = await vm.execStream(t.command({ does: 'size' }), { tty: { columns: 101, rows: 31 } })
     let text = ''
     let resized = false
-    await t.within(15_000, 'both sizes', (async () => {
-      for await (const { source, data } of session.output) {
-        assert.equal(source, 'console')
-        text += Buffer.from(data).toString()
-        if (!resized && /101 31/.test(text)) {
-          resized = true
-          await session.resize({ columns: 77, rows: 22 })
+    await t.within(
+      15_000,
+      'both sizes',
+      (async () => {
+        for await (const { source, data } of session.output) {
+          assert.equal(source, 'console')
+          text += Buffer.from(data).toString()
+          if (!resized && /101 31/.test(text)) {
+            resized = true
+            await session.resize({ columns: 77, rows: 22 })
+          }
+          if (/77 22/.test(text)) break
         }
-        if (/77 22/.test(text)) break
-      }
-    })())
+      })(),
+    )
   })
 
   test('a signal reaches the command', { needs: [...needs, 'exec.kill'] }, async (t) => {
     const vm = await t.start({ does: 'idle' })
-    await using session = await vm.execStream(t.command({ does: 'print', stdout: 'ready\n', then: 'idle' }))
+    await using session = await vm.execStream(t.command({ does: 'print', stdout: 'ready\n', idles: true }))
     for await (const _ of session.output) break
     await session.kill('SIGTERM')
     const end = await t.within(10_000, 'the end', session.wait())
@@ -132,7 +140,7 @@ export function execStreams(test: Test): void {
 
   test('ends or rejects when the machine dies', { needs }, async (t) => {
     const vm = await t.start({ does: 'idle' })
-    await using session = await vm.execStream(t.command({ does: 'print', stdout: 'ready', then: 'idle' }))
+    await using session = await vm.execStream(t.command({ does: 'print', stdout: 'ready', idles: true }))
     const reading = bytesOf(session).then(
       () => undefined,
       (error: unknown) => error,
@@ -140,13 +148,15 @@ export function execStreams(test: Test): void {
     await vm.kill('SIGKILL')
     await vm.wait()
     const error = await t.within(10_000, 'the end of the stream', reading)
-    if (error !== undefined) await rejects(() => Promise.reject(error), ['GUEST_ERROR', 'INVALID_STATE', 'CONFLICT', 'BACKEND_ERROR', 'NOT_FOUND', 'ABORTED'])
+    if (error !== undefined)
+      await rejects(() => Promise.reject(error), ['GUEST_ERROR', 'INVALID_STATE', 'CONFLICT', 'BACKEND_ERROR', 'NOT_FOUND', 'ABORTED'])
     const end = await t.within(
       10_000,
       'the end of the command',
       session.wait().then(
         (value) => value,
-        (failure: unknown) => rejects(() => Promise.reject(failure), ['GUEST_ERROR', 'INVALID_STATE', 'CONFLICT', 'BACKEND_ERROR', 'NOT_FOUND', 'ABORTED']),
+        (failure: unknown) =>
+          rejects(() => Promise.reject(failure), ['GUEST_ERROR', 'INVALID_STATE', 'CONFLICT', 'BACKEND_ERROR', 'NOT_FOUND', 'ABORTED']),
       ),
     )
     if ('exitCode' in end) assert.notEqual(end.exitCode, 0)
@@ -156,8 +166,16 @@ export function execStreams(test: Test): void {
     const vm = await t.start({ does: 'idle' })
     await using session = await vm.execStream(t.command({ does: 'exit', code: 0 }), { stdin: true })
     await session.wait()
-    await t.within(5000, 'an answer', session.stdin.write('too late').catch(() => {}))
-    await t.within(5000, 'an answer', session.stdin.end().catch(() => {}))
+    await t.within(
+      5000,
+      'an answer',
+      session.stdin.write('too late').catch(() => {}),
+    )
+    await t.within(
+      5000,
+      'an answer',
+      session.stdin.end().catch(() => {}),
+    )
     await session.kill().catch((error: unknown) => rejects(() => Promise.reject(error), ['NOT_FOUND', 'INVALID_STATE']))
   })
 }

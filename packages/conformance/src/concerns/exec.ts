@@ -10,7 +10,14 @@ export function exec(test: Test): void {
     const vm = await t.start({ does: 'idle' })
     const done = await vm.exec(t.command({ does: 'print', stdout: 'out ü\n', stderr: 'err ✓\n', code: 7 }))
     assert.deepEqual(
-      { exitCode: done.exitCode, signal: done.signal, stdout: done.stdout, stderr: done.stderr, timedOut: done.timedOut, truncated: done.truncated },
+      {
+        exitCode: done.exitCode,
+        signal: done.signal,
+        stdout: done.stdout,
+        stderr: done.stderr,
+        timedOut: done.timedOut,
+        truncated: done.truncated,
+      },
       { exitCode: 7, signal: null, stdout: 'out ü\n', stderr: 'err ✓\n', timedOut: false, truncated: false },
     )
     assert.equal(Buffer.from(done.stdoutBytes).toString(), 'out ü\n')
@@ -26,7 +33,31 @@ export function exec(test: Test): void {
 
   test('arguments arrive as they are', { needs }, async (t) => {
     const vm = await t.start({ does: 'idle' })
-    const values = ['', ' ', 'a b', '"', "'", '$HOME', '`id`', '$(id)', ';', '&&', '|', '*', '\\', '\\n', '\n', '-', '--', '-rf', ',', '=', '%s', 'ü✓𝄞', '{}']
+    const values = [
+      '',
+      ' ',
+      'a b',
+      '"',
+      "'",
+      '$HOME',
+      '`id`',
+      '$(id)',
+      ';',
+      '&&',
+      '|',
+      '*',
+      '\\',
+      '\\n',
+      '\n',
+      '-',
+      '--',
+      '-rf',
+      ',',
+      '=',
+      '%s',
+      'ü✓𝄞',
+      '{}',
+    ]
     const { stdout } = await vm.exec(t.command({ does: 'args', values }))
     assert.deepEqual(stdout.split('\0').slice(0, -1), values)
   })
@@ -34,7 +65,7 @@ export function exec(test: Test): void {
   test('env, of the machine and of the call', { needs }, async (t) => {
     const honoured = t.facts.fields.includes('env')
     const vm = await t.start({ does: 'idle' }, honoured ? { env: { KIT_MACHINE: 'from the machine' } } : {})
-    const value = "it's $HOME; `x` \"ü\"\n two"
+    const value = 'it\'s $HOME; `x` "ü"\n two'
     assert.equal((await vm.exec(t.command({ does: 'env', name: 'KIT_CALL' }), { env: { KIT_CALL: value } })).stdout, value)
     if (honoured) assert.equal((await vm.exec(t.command({ does: 'env', name: 'KIT_MACHINE' }))).stdout, 'from the machine')
     assert.equal((await vm.exec(t.command({ does: 'env', name: 'KIT_CALL' }))).stdout, '', 'one call must not change the next')
@@ -72,8 +103,11 @@ export function exec(test: Test): void {
 
   test('several at a time do not mix', { needs }, async (t) => {
     const vm = await t.start({ does: 'idle' })
-    const results = await Promise.all(Array.from({ length: 6 }, (_, i) => vm.exec(t.command({ does: 'print', stdout: `out ${i}`, stderr: `err ${i}`, code: i }))))
-    results.forEach((result, i) => assert.deepEqual([result.stdout, result.stderr, result.exitCode], [`out ${i}`, `err ${i}`, i]))
+    const results = await Promise.all(
+      Array.from({ length: 6 }, (_, i) => vm.exec(t.command({ does: 'print', stdout: `out ${i}`, stderr: `err ${i}`, code: i }))),
+    )
+    for (const [i, { stdout, stderr, exitCode }] of results.entries())
+      assert.deepEqual([stdout, stderr, exitCode], [`out ${i}`, `err ${i}`, i])
   })
 
   test('stdin is written, closed, and exact', { needs: ['exec', 'exec.stdin'] }, async (t) => {
@@ -87,7 +121,11 @@ export function exec(test: Test): void {
 
   test('a command that does not read its stdin still ends', { needs: ['exec', 'exec.stdin'] }, async (t) => {
     const vm = await t.start({ does: 'idle' })
-    const result = await t.within(15_000, 'the end of the command', vm.exec(t.command({ does: 'exit', code: 3 }), { stdin: 'x'.repeat(1_000_000) }))
+    const result = await t.within(
+      15_000,
+      'the end of the command',
+      vm.exec(t.command({ does: 'exit', code: 3 }), { stdin: 'x'.repeat(1_000_000) }),
+    )
     assert.equal(result.exitCode, 3)
   })
 
@@ -113,7 +151,9 @@ export function exec(test: Test): void {
     assert.equal(error.capability, 'exec.kill')
   })
 
-  test('abort rejects within a second and kills the command and its children', { needs: ['exec', 'exec.stream', 'exec.kill'] }, async (t) => {
+  test('abort rejects within a second and kills the command and its children', {
+    needs: ['exec', 'exec.stream', 'exec.kill'],
+  }, async (t) => {
     const vm = await t.start({ does: 'idle' })
     const session = await vm.execStream(t.command({ does: 'tree' }))
     let pids = ''
@@ -150,7 +190,8 @@ export function exec(test: Test): void {
     await t.until('the command to run, or the machine to be ready', async () => (await vm.status()).state === 'running')
     await vm.stop({ graceMs: 100 })
     const end = await t.within(10_000, 'the end of the command', running)
-    if (end instanceof Error) await rejects(() => Promise.reject(end), ['GUEST_ERROR', 'INVALID_STATE', 'CONFLICT', 'BACKEND_ERROR', 'NOT_FOUND'])
+    if (end instanceof Error)
+      await rejects(() => Promise.reject(end), ['GUEST_ERROR', 'INVALID_STATE', 'CONFLICT', 'BACKEND_ERROR', 'NOT_FOUND'])
     else assert.notEqual(end, 0)
   })
 
@@ -168,5 +209,9 @@ export function exec(test: Test): void {
 export async function assertGone(t: Tools, vm: FullVM, text: string): Promise<void> {
   const pids = text.trim().split(/\s+/).map(Number)
   assert.equal(pids.length, 3, `expected three process ids, got ${JSON.stringify(text)}`)
-  await t.until('the end of the whole tree in the guest', async () => (await vm.exec(t.command({ does: 'alive', pids }))).exitCode === 1, 3000)
+  await t.until(
+    'the end of the whole tree in the guest',
+    async () => (await vm.exec(t.command({ does: 'alive', pids }))).exitCode === 1,
+    3000,
+  )
 }

@@ -106,7 +106,10 @@ export function exit(test: Test): void {
   test('an early start and end is not lost', {}, async (t) => {
     const machines = await Promise.all(Array.from({ length: 5 }, (_, i) => t.start({ does: 'exit', code: i + 1 })))
     const ends = await t.within(20_000, 'all exits', Promise.all(machines.map((vm) => vm.wait())))
-    assert.deepEqual(ends.map(({ code }) => code), [1, 2, 3, 4, 5])
+    assert.deepEqual(
+      ends.map(({ code }) => code),
+      [1, 2, 3, 4, 5],
+    )
   })
 }
 

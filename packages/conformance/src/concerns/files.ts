@@ -45,7 +45,13 @@ export function files(test: Test): void {
     await vm.files.write('kit/list/a file.sh', '12345', { mode: 0o750 })
     await vm.files.write('kit/list/sub/b', '')
     const entries = (await vm.files.list('kit/list')).sort((a, b) => a.name.localeCompare(b.name))
-    assert.deepEqual(entries.map(({ name, type }) => [name, type]), [['a file.sh', 'file'], ['sub', 'directory']])
+    assert.deepEqual(
+      entries.map(({ name, type }) => [name, type]),
+      [
+        ['a file.sh', 'file'],
+        ['sub', 'directory'],
+      ],
+    )
     assert.equal(entries[0]?.size, 5)
     assert.equal((entries[0]?.mode ?? 0) & 0o7777, 0o750)
     await rejects(vm.files.list('kit/nothing'), 'NOT_FOUND')
@@ -70,7 +76,21 @@ export function files(test: Test): void {
 
   test('hostile names come back as they went in', { needs }, async (t) => {
     const vm = await t.start({ does: 'idle' })
-    const names = ['-rf', '--help', 'a b', "quote'", 'double"', '$(id)', '`id`', ';reboot', 'ü✓𝄞', 'comma,x=y', '*', 'back\\slash', 'new\nline']
+    const names = [
+      '-rf',
+      '--help',
+      'a b',
+      "quote'",
+      'double"',
+      '$(id)',
+      '`id`',
+      ';reboot',
+      'ü✓𝄞',
+      'comma,x=y',
+      '*',
+      'back\\slash',
+      'new\nline',
+    ]
     for (const name of names) await vm.files.write(`kit/names/${name}`, name)
     for (const name of names) assert.equal(await vm.files.readText(`kit/names/${name}`), name)
     assert.deepEqual((await vm.files.list('kit/names')).map(({ name }) => name).sort(), [...names].sort())
@@ -93,7 +113,11 @@ export function files(test: Test): void {
     const other = await t.start({ does: 'idle' })
     await other.copyIn('kit/copy', tar)
     const find = async (path: string): Promise<string[]> =>
-      (await Promise.all((await other.files.list(path)).map(({ name, type }) => (type === 'directory' ? find(`${path}/${name}`) : [`${path}/${name}`])))).flat()
+      (
+        await Promise.all(
+          (await other.files.list(path)).map(({ name, type }) => (type === 'directory' ? find(`${path}/${name}`) : [`${path}/${name}`])),
+        )
+      ).flat()
     const found = await find('kit/copy')
     const a = found.find((path) => path.endsWith('/a'))
     const b = found.find((path) => path.endsWith('/sub/b'))

@@ -2,19 +2,66 @@ import assert from 'node:assert/strict'
 import { outcome, rejects } from '../assertions.js'
 import type { Test } from '../tools.js'
 
-const NO_NAMES = ['', '.', '..', '../x', '/etc/passwd', '-rf', '--help', 'a b', 'a/b', 'a\\b', 'a\0b', 'a\nb', 'a,b=c', '$(id)', 'ü', 'x'.repeat(64), '%2e%2e']
-const NO_IDS = ['../../etc', '..', '/', '-rf', '--all', 'a b', 'a\nb', 'a?x=y', 'a#b', 'a/json', '%2e%2e%2f', '__proto__', 'constructor', 'x'.repeat(5000), '*', '$(id)', 'a\0b']
+const NO_NAMES = [
+  '',
+  '.',
+  '..',
+  '../x',
+  '/etc/passwd',
+  '-rf',
+  '--help',
+  'a b',
+  'a/b',
+  'a\\b',
+  'a\0b',
+  'a\nb',
+  'a,b=c',
+  '$(id)',
+  'ü',
+  'x'.repeat(64),
+  '%2e%2e',
+]
+const NO_IDS = [
+  '../../etc',
+  '..',
+  '/',
+  '-rf',
+  '--all',
+  'a b',
+  'a\nb',
+  'a?x=y',
+  'a#b',
+  'a/json',
+  '%2e%2e%2f',
+  '__proto__',
+  'constructor',
+  'x'.repeat(5000),
+  '*',
+  '$(id)',
+  'a\0b',
+]
 
 /** Guarantee 11: what comes from outside is refused or kept exactly; it is never a path, an option, or a command. */
 export function hostile(test: Test): void {
   test('names that are none are refused before anything is made', {}, async (t) => {
-    for (const name of NO_NAMES) await rejects(t.driver.create(t.config({ does: 'idle' }, { name })), 'INVALID_CONFIG', JSON.stringify(name))
+    for (const name of NO_NAMES)
+      await rejects(t.driver.create(t.config({ does: 'idle' }, { name })), 'INVALID_CONFIG', JSON.stringify(name))
     assert.equal((await t.mine()).length, 0)
   })
 
   test('strange names that are names live a whole life', {}, async (t) => {
     const stem = t.name()
-    const names = [`${stem}..`, `${stem}.lock`, `${stem}.json`, `${stem}.tmp`, `${stem}--help`, `${stem}-_.-`, stem.padEnd(63, 'x'), `${stem}.UPPER`, `${stem}.upper`]
+    const names = [
+      `${stem}..`,
+      `${stem}.lock`,
+      `${stem}.json`,
+      `${stem}.tmp`,
+      `${stem}--help`,
+      `${stem}-_.-`,
+      stem.padEnd(63, 'x'),
+      `${stem}.UPPER`,
+      `${stem}.upper`,
+    ]
     for (const name of names) await t.create({ does: 'idle' }, { name })
     assert.deepEqual((await t.mine()).map(({ name }) => name).sort(), [...names].sort())
     for (const name of names) {
@@ -44,12 +91,26 @@ export function hostile(test: Test): void {
   })
 
   test('labels come back as they went in, and are found', {}, async (t) => {
-    const labels: Record<string, string> = { 'a b': 'c d', '=': '==', '"': "'", ü: '✓𝄞', 'x,y': 'new\nline', '--all': '-rf', 'key.with/slash': '', constructor: 'x', '$(id)': '`id`' }
+    const labels: Record<string, string> = {
+      'a b': 'c d',
+      '=': '==',
+      '"': "'",
+      ü: '✓𝄞',
+      'x,y': 'new\nline',
+      '--all': '-rf',
+      'key.with/slash': '',
+      constructor: 'x',
+      '$(id)': '`id`',
+    }
     const vm = await t.create({ does: 'idle' }, { labels })
     const info = await vm.info()
     for (const [key, value] of Object.entries(labels)) {
       assert.equal(info.labels[key], value, JSON.stringify(key))
-      assert.deepEqual((await t.driver.list({ labels: { [key]: value } })).map(({ id }) => id), [vm.id], `found by ${JSON.stringify(key)}`)
+      assert.deepEqual(
+        (await t.driver.list({ labels: { [key]: value } })).map(({ id }) => id),
+        [vm.id],
+        `found by ${JSON.stringify(key)}`,
+      )
     }
   })
 

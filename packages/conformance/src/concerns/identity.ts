@@ -35,7 +35,8 @@ export function identity(test: Test): void {
   })
 
   test('ids and names that never were are NOT_FOUND', {}, async (t) => {
-    for (const key of ['kit-no-such-machine', '0'.repeat(64), '00000000-0000-4000-8000-000000000000']) await rejects(t.driver.get(key), 'NOT_FOUND', key)
+    for (const key of ['kit-no-such-machine', '0'.repeat(64), '00000000-0000-4000-8000-000000000000'])
+      await rejects(t.driver.get(key), 'NOT_FOUND', key)
   })
 
   test('a part of an id or of a name is not the machine', {}, async (t) => {
@@ -62,7 +63,7 @@ export function identity(test: Test): void {
 }
 
 async function assertGone(t: Tools, vm: FullVM): Promise<void> {
-  const gone = t.driver.missing
+  const { missing } = vm
   const calls: [string, () => Promise<unknown>][] = [
     ['status', () => vm.status()],
     ['info', () => vm.info()],
@@ -74,10 +75,11 @@ async function assertGone(t: Tools, vm: FullVM): Promise<void> {
     ['metrics', () => vm.metrics()],
     ['wait', () => vm.wait({ timeoutMs: t.ms(5000) })],
   ]
-  if (gone.exec === undefined) calls.push(['exec', () => vm.exec(t.command({ does: 'exit', code: 0 }))])
-  if (gone.logs === undefined) calls.push(['logs', () => all(vm.logs())], ['logs with follow', () => t.within(5000, 'an answer', all(vm.logs({ follow: true })))])
-  if (gone.pause === undefined) calls.push(['pause', () => vm.pause()])
-  if (gone.files === undefined) calls.push(['files.read', () => vm.files.read('x')], ['files.write', () => vm.files.write('x', 'x')])
-  if (gone['snapshot.disk'] === undefined) calls.push(['snapshot', () => vm.snapshot('tag')], ['snapshots', () => vm.snapshots()])
+  if (missing.exec === undefined) calls.push(['exec', () => vm.exec(t.command({ does: 'exit', code: 0 }))])
+  if (missing.logs === undefined)
+    calls.push(['logs', () => all(vm.logs())], ['logs with follow', () => t.within(5000, 'an answer', all(vm.logs({ follow: true })))])
+  if (missing.pause === undefined) calls.push(['pause', () => vm.pause()])
+  if (missing.files === undefined) calls.push(['files.read', () => vm.files.read('x')], ['files.write', () => vm.files.write('x', 'x')])
+  if (missing['snapshot.disk'] === undefined) calls.push(['snapshot', () => vm.snapshot('tag')], ['snapshots', () => vm.snapshots()])
   for (const [what, call] of calls) await rejects(call(), 'NOT_FOUND', what)
 }

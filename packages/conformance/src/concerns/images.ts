@@ -36,9 +36,14 @@ export function images(test: Test): void {
   })
 
   test('hostile references are refused', gate, async (t) => {
-    for (const reference of ['', '-rf', '--all']) await rejects(t.driver.images.pull(reference), 'INVALID_CONFIG', JSON.stringify(reference))
+    for (const reference of ['', '-rf', '--all'])
+      await rejects(t.driver.images.pull(reference), 'INVALID_CONFIG', JSON.stringify(reference))
     for (const reference of ['../../etc/passwd', 'a b', 'x'.repeat(5000), 'UPPER/case:1']) {
-      await rejects(t.driver.images.pull(reference), ['INVALID_CONFIG', 'IMAGE_NOT_FOUND', 'PERMISSION_DENIED'], JSON.stringify(reference.slice(0, 40)))
+      await rejects(
+        t.driver.images.pull(reference),
+        ['INVALID_CONFIG', 'IMAGE_NOT_FOUND', 'PERMISSION_DENIED'],
+        JSON.stringify(reference.slice(0, 40)),
+      )
     }
   })
 
@@ -58,6 +63,10 @@ export function images(test: Test): void {
     const image = await t.driver.build({ context, tag })
     t.undo(() => t.driver.images.remove(image.reference).catch(() => {}))
     assert.ok((await t.driver.images.list()).some(({ id }) => id === image.id))
-    await rejects(t.driver.build({ context, tag: `${t.name()}:failed`, dockerfile: 'kit-no-such-dockerfile' }), ['INVALID_CONFIG', 'NOT_FOUND', 'BACKEND_ERROR'])
+    await rejects(t.driver.build({ context, tag: `${t.name()}:failed`, dockerfile: 'kit-no-such-dockerfile' }), [
+      'INVALID_CONFIG',
+      'NOT_FOUND',
+      'BACKEND_ERROR',
+    ])
   })
 }

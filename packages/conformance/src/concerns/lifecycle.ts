@@ -40,7 +40,7 @@ export function lifecycle(test: Test): void {
   })
 
   test('one that obeys does not wait for its grace', {}, async (t) => {
-    const vm = await t.start({ does: 'print', stdout: 'ready\n', then: 'idle' })
+    const vm = await t.start({ does: 'print', stdout: 'ready\n', idles: true })
     await ready(t, vm)
     const startedAt = performance.now()
     await vm.stop({ graceMs: t.ms(20_000) })
@@ -100,7 +100,8 @@ export function lifecycle(test: Test): void {
     }
     const refused = await vm.start().then(
       () => undefined,
-      (error: unknown) => rejects(() => Promise.reject(error), ['INVALID_CONFIG', 'NOT_FOUND', 'GUEST_ERROR', 'BACKEND_ERROR', 'PERMISSION_DENIED']),
+      (error: unknown) =>
+        rejects(() => Promise.reject(error), ['INVALID_CONFIG', 'NOT_FOUND', 'GUEST_ERROR', 'BACKEND_ERROR', 'PERMISSION_DENIED']),
     )
     if (refused) {
       assert.match(refused.message, /vmkit-no-such-program|No such file|not found/i, 'the error must say what was wrong')

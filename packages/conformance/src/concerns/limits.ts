@@ -50,7 +50,10 @@ export function limits(test: Test): void {
     }
     if (there.some(([, field]) => field === 'memory')) {
       const { limitBytes } = (await vm.metrics()).memory
-      assert.ok(limitBytes === null || Math.abs(limitBytes - (t.options.limits?.memory ?? 64 * MIB)) < 4 * MIB, `the backend says ${limitBytes}`)
+      assert.ok(
+        limitBytes === null || Math.abs(limitBytes - (t.options.limits?.memory ?? 64 * MIB)) < 4 * MIB,
+        `the backend says ${limitBytes}`,
+      )
     }
     assert.equal((await vm.status()).state, 'running')
   })

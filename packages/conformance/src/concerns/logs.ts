@@ -19,7 +19,10 @@ export function logs(test: Test): void {
     const bySource = (source: string) => entries.filter((entry) => entry.source === source).map(({ text }) => text)
     assert.deepEqual(bySource('stdout'), [`${MARK}one`, `${MARK}two ü✓𝄞`])
     assert.deepEqual(bySource('stderr'), [`${MARK}err`])
-    assert.deepEqual((await marked(vm, { sources: ['stderr'] })).map(({ text }) => text), [`${MARK}err`])
+    assert.deepEqual(
+      (await marked(vm, { sources: ['stderr'] })).map(({ text }) => text),
+      [`${MARK}err`],
+    )
     for (const { cursor, at } of entries) {
       assert.equal(typeof cursor, 'string')
       assert.ok(at === null || Math.abs(at - Date.now()) < t.ms(120_000), `at: expected epoch milliseconds, got ${at}`)
@@ -28,7 +31,10 @@ export function logs(test: Test): void {
 
   test('a last line without a line end is a line', { needs }, async (t) => {
     const vm = await ended(t, `${MARK}first\n${MARK}unended`, '')
-    assert.deepEqual((await marked(vm)).map(({ text }) => text), [`${MARK}first`, `${MARK}unended`])
+    assert.deepEqual(
+      (await marked(vm)).map(({ text }) => text),
+      [`${MARK}first`, `${MARK}unended`],
+    )
   })
 
   test('a machine that wrote nothing has no lines of its own', { needs }, async (t) => {
@@ -42,7 +48,10 @@ export function logs(test: Test): void {
     const vm = await ended(t, lines(10), '')
     const entries = await all(vm.logs())
     const tail = await all(vm.logs({ tail: 3 }))
-    assert.deepEqual(tail.map(({ text }) => text), entries.slice(-3).map(({ text }) => text))
+    assert.deepEqual(
+      tail.map(({ text }) => text),
+      entries.slice(-3).map(({ text }) => text),
+    )
     assert.deepEqual(await all(vm.logs({ tail: 0 })), [])
     assert.equal((await all(vm.logs({ tail: 10_000 }))).length, entries.length)
   })
@@ -51,7 +60,10 @@ export function logs(test: Test): void {
     const vm = await ended(t, lines(6), '')
     const entries = await all(vm.logs())
     const middle = entries[entries.length - 4] as LogEntry
-    assert.deepEqual((await all(vm.logs({ after: middle.cursor }))).map(({ text }) => text), entries.slice(-3).map(({ text }) => text))
+    assert.deepEqual(
+      (await all(vm.logs({ after: middle.cursor }))).map(({ text }) => text),
+      entries.slice(-3).map(({ text }) => text),
+    )
     assert.deepEqual(await all(vm.logs({ after: (entries.at(-1) as LogEntry).cursor })), [])
   })
 
@@ -85,7 +97,10 @@ export function logs(test: Test): void {
   test('follow of a machine that has ended gives all and ends', { needs }, async (t) => {
     const vm = await ended(t, lines(3), '')
     const entries = await t.within(10_000, 'the end of the log', all(vm.logs({ follow: true })))
-    assert.deepEqual(entries.filter(isMarked).map(({ text }) => text), [`${MARK}1`, `${MARK}2`, `${MARK}3`])
+    assert.deepEqual(
+      entries.filter(isMarked).map(({ text }) => text),
+      [`${MARK}1`, `${MARK}2`, `${MARK}3`],
+    )
   })
 
   test('follow with tail skips what is old', { needs }, async (t) => {
@@ -99,10 +114,17 @@ export function logs(test: Test): void {
     const text = `${MARK}ü✓𝄞`
     const vm = await t.start({ does: 'pieces', bytes: [...Buffer.from(`${text}\n`)].map((byte) => [byte]) })
     await t.within(20_000, 'the end', vm.wait())
-    assert.deepEqual((await marked(vm)).map((entry) => entry.text), [text])
+    assert.deepEqual(
+      (await marked(vm)).map((entry) => entry.text),
+      [text],
+    )
     const follower = await t.start({ does: 'pieces', bytes: [...Buffer.from(`${text}\n`)].map((byte) => [byte]) })
     const entries = await t.within(20_000, 'the end of the followed log', all(follower.logs({ follow: true })))
-    assert.deepEqual(entries.filter(isMarked).map((entry) => entry.text), [text], 'followed while it is written')
+    assert.deepEqual(
+      entries.filter(isMarked).map((entry) => entry.text),
+      [text],
+      'followed while it is written',
+    )
   })
 
   test('a very long line comes in parts that make it up again', { needs }, async (t) => {

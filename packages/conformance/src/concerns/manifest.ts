@@ -5,29 +5,38 @@ import type { Test } from '../tools.js'
 
 /** The manifest is data that apps rely on before anything runs: it must fit the methods, stay as it is, and explain itself. */
 export function manifest(test: Test): void {
-  test('claims fit the methods', {}, async ({ facts }) => checkDriver(facts))
+  test('claims fit the methods', { early: true }, async ({ facts }) => checkDriver(facts))
 
-  test('the manifest cannot be changed', {}, async ({ facts }) => {
+  test('the manifest cannot be changed', { early: true }, async ({ facts }) => {
     assert.ok(Object.isFrozen(facts.capabilities), 'capabilities: expected a frozen object')
     assert.ok(Object.isFrozen(facts.fields), 'fields: expected a frozen array')
   })
 
-  test('two instances claim the same', {}, async ({ facts, raw }) => {
+  test('two instances claim the same', { early: true }, async ({ facts, raw }) => {
     const other = raw()
     assert.notEqual(other, facts, 'createDriver must make a new instance at each call')
     assert.deepEqual({ ...other.capabilities }, { ...facts.capabilities })
     assert.deepEqual([...other.fields], [...facts.fields])
-    assert.deepEqual([other.name, other.apiVersion, other.durability, other.isolation], [facts.name, facts.apiVersion, facts.durability, facts.isolation])
+    assert.deepEqual(
+      [other.name, other.apiVersion, other.durability, other.isolation],
+      [facts.name, facts.apiVersion, facts.durability, facts.isolation],
+    )
   })
 
-  test('derived capabilities come with what they build on', {}, async ({ facts }) => {
+  test('derived capabilities come with what they build on', { early: true }, async ({ facts }) => {
     for (const capability of CAPABILITIES) {
-      const base = capability.startsWith('exec.') ? 'exec' : capability.startsWith('logs.') ? 'logs' : capability === 'files.archive' ? 'files' : undefined
+      const base = capability.startsWith('exec.')
+        ? 'exec'
+        : capability.startsWith('logs.')
+          ? 'logs'
+          : capability === 'files.archive'
+            ? 'files'
+            : undefined
       if (base && facts.capabilities[capability]) assert.ok(facts.capabilities[base], `it claims ${capability} without ${base}`)
     }
   })
 
-  test('fields that a capability brings are not claimed apart', {}, async ({ facts }) => {
+  test('fields that a capability brings are not claimed apart', { early: true }, async ({ facts }) => {
     for (const capability of CAPABILITIES) {
       for (const field of CAPABILITY_TABLE[capability].fields) {
         if (facts.capabilities[capability] !== true) continue
@@ -40,7 +49,11 @@ export function manifest(test: Test): void {
     for (const [capability, reason] of Object.entries(probe.missing)) {
       assert.ok(Object.hasOwn(CAPABILITY_TABLE, capability), `the probe names ${capability}, which is no capability`)
       assert.match(reason, /\S{2,}/, `${capability}: expected a reason`)
-      assert.notEqual(facts.capabilities[capability as keyof typeof facts.capabilities], true, `${capability} is claimed for every host, and missing on this one: claim 'probe'`)
+      assert.notEqual(
+        facts.capabilities[capability as keyof typeof facts.capabilities],
+        true,
+        `${capability} is claimed for every host, and missing on this one: claim 'probe'`,
+      )
     }
   })
 

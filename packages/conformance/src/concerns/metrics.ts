@@ -56,7 +56,10 @@ function assertShape(tolerance: number, { at, cpu, memory, pids, network, disk, 
   assert.match(source, /\S/)
   const figures = { ...cpu, ...memory, pids, ...network, ...disk }
   for (const [name, value] of Object.entries(figures)) {
-    assert.ok(value === null || (typeof value === 'number' && Number.isFinite(value) && value >= 0), `${name}: expected a number from 0 or null, got ${value}`)
+    assert.ok(
+      value === null || (typeof value === 'number' && Number.isFinite(value) && value >= 0),
+      `${name}: expected a number from 0 or null, got ${value}`,
+    )
   }
   for (const group of [network, disk]) assert.notEqual(group, undefined, 'what is not known is null')
 }

@@ -5,7 +5,11 @@ import type { FullHandle, FullVM, Test, Tools } from '../tools.js'
 
 /** To another backend of the same kind. A failure at any step leaves the source as it was and the target clean. */
 export function migrate(test: Test): void {
-  test('cold: it runs there, is gone here, and has what it had', { needs: ['migrate.cold'], hooks: ['createTarget'], limitMs: 120_000 }, async (t) => {
+  test('cold: it runs there, is gone here, and has what it had', {
+    needs: ['migrate.cold'],
+    hooks: ['createTarget'],
+    limitMs: 120_000,
+  }, async (t) => {
     const vm = await t.start({ does: 'idle' }, { labels: { kept: 'yes' } })
     const withFiles = vm.supports('files')
     if (withFiles) await vm.files.write('kit-file', 'carried')
@@ -19,7 +23,10 @@ export function migrate(test: Test): void {
     if (withFiles) assert.equal(await (moved as FullVM).files.readText('kit-file'), 'carried')
     assert.equal((await t.mine()).length, 0, 'the source is deleted once the target runs')
     await rejects(vm.status(), 'NOT_FOUND')
-    assert.deepEqual((await there.list({ name: vm.name })).map(({ id }) => id), [moved.id])
+    assert.deepEqual(
+      (await there.list({ name: vm.name })).map(({ id }) => id),
+      [moved.id],
+    )
   })
 
   test('cold: one that was stopped stays stopped', { needs: ['migrate.cold'], hooks: ['createTarget'], limitMs: 120_000 }, async (t) => {
@@ -39,7 +46,11 @@ export function migrate(test: Test): void {
     assert.equal((await t.mine()).length, 0)
   })
 
-  test('a name that is taken there leaves both as they were', { needs: ['migrate.cold'], hooks: ['createTarget'], limitMs: 120_000 }, async (t) => {
+  test('a name that is taken there leaves both as they were', {
+    needs: ['migrate.cold'],
+    hooks: ['createTarget'],
+    limitMs: 120_000,
+  }, async (t) => {
     const vm = await t.start({ does: 'idle' })
     const there = await target(t)
     const holder = await there.create(t.config({ does: 'idle' }, { name: vm.name }), { onDispose: 'delete' })
@@ -49,7 +60,11 @@ export function migrate(test: Test): void {
     assert.equal((await there.list({ name: vm.name })).length, 1)
   })
 
-  test('a migration that is aborted leaves the source running and the target clean', { needs: ['migrate.cold'], hooks: ['createTarget'], limitMs: 120_000 }, async (t) => {
+  test('a migration that is aborted leaves the source running and the target clean', {
+    needs: ['migrate.cold'],
+    hooks: ['createTarget'],
+    limitMs: 120_000,
+  }, async (t) => {
     const vm = await t.start({ does: 'idle' })
     const there = await target(t)
     await rejects(vm.migrate(there as never, { signal: AbortSignal.abort(new Error('no')) }), 'ABORTED')

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { createServer, connect, type Server } from 'node:net'
+import { connect, createServer, type Server } from 'node:net'
 import { rejects } from '../assertions.js'
 import type { FullVM, Test, Tools } from '../tools.js'
 
@@ -17,7 +17,10 @@ export function ports(test: Test): void {
     assert.ok(mapping.host > 0, 'the port that was chosen must be told')
   })
 
-  test('two machines with one guest port: each has a host port of its own, or the second is CONFLICT', { needs, limitMs: 60_000 }, async (t) => {
+  test('two machines with one guest port: each has a host port of its own, or the second is CONFLICT', {
+    needs,
+    limitMs: 60_000,
+  }, async (t) => {
     const { vm: one, guest } = await serve(t)
     if (sharesNetwork(t)) {
       await conflicting(t, guest, undefined)
@@ -70,7 +73,11 @@ export function ports(test: Test): void {
     const guest = await freePort()
     const vm = await t.start({ does: 'print', stdout: 'no luck\n', code: 3 }, { ports: [{ guest }] })
     const error = await rejects(vm.waitFor({ port: guest, timeoutMs: t.ms(20_000) }), ['GUEST_ERROR', 'NOT_FOUND'])
-    if (error.code === 'GUEST_ERROR') assert.ok(error.evidence?.logTail?.some((line) => line.includes('no luck')), 'the error must have the last log lines')
+    if (error.code === 'GUEST_ERROR')
+      assert.ok(
+        error.evidence?.logTail?.some((line) => line.includes('no luck')),
+        'the error must have the last log lines',
+      )
   })
 
   test('a port that nobody published has no endpoint, or an address that this host reaches', {}, async (t) => {

@@ -49,7 +49,11 @@ export function processes(test: Test): void {
         const vm = await t.create({ does: 'idle' })
         if (running) await vm.start()
         const outcomes = await t.within(25_000, 'both', race(pair, { op: left, vm: vm.id }, { op: right, vm: vm.id }))
-        for (const result of outcomes) assert.ok(['ok', 'NOT_FOUND', 'CONFLICT', 'INVALID_STATE', 'ABORTED'].includes(result), `${left} against ${right}: ${outcomes.join(', ')}`)
+        for (const result of outcomes)
+          assert.ok(
+            ['ok', 'NOT_FOUND', 'CONFLICT', 'INVALID_STATE', 'ABORTED'].includes(result),
+            `${left} against ${right}: ${outcomes.join(', ')}`,
+          )
         assert.ok(outcomes.includes('ok'), `neither did it: ${outcomes.join(', ')}`)
         const state = await vm.status().then(
           (status) => status.state,
@@ -67,7 +71,9 @@ export function processes(test: Test): void {
 
   test('two processes make twenty machines at a time', gate, async (t) => {
     const pair = [await t.child(), await t.child()] as const
-    const made = await Promise.all(pair.flatMap((child) => Array.from({ length: 10 }, () => child.ask<string>({ op: 'create', config: t.config({ does: 'idle' }) }))))
+    const made = await Promise.all(
+      pair.flatMap((child) => Array.from({ length: 10 }, () => child.ask<string>({ op: 'create', config: t.config({ does: 'idle' }) }))),
+    )
     assert.deepEqual((await t.mine()).map(({ id }) => id).sort(), made.sort())
   })
 }

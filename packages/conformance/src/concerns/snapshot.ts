@@ -16,7 +16,10 @@ export function snapshot(test: Test): void {
     assert.deepEqual((await vm.snapshots()).map(({ tag }) => tag).sort(), ['one', 'two.x_y-z'])
     await rejects(vm.snapshot('one'), 'ALREADY_EXISTS')
     await vm.deleteSnapshot('one')
-    assert.deepEqual((await vm.snapshots()).map(({ tag }) => tag), ['two.x_y-z'])
+    assert.deepEqual(
+      (await vm.snapshots()).map(({ tag }) => tag),
+      ['two.x_y-z'],
+    )
     await rejects(vm.deleteSnapshot('one'), 'NOT_FOUND')
     await rejects(vm.restore('one'), 'NOT_FOUND')
     assert.equal((await vm.status()).state, 'running', 'a snapshot is nothing to the machine')
@@ -35,7 +38,11 @@ export function snapshot(test: Test): void {
     assert.equal((await t.driver.list({ name: vm.name })).length, 1)
     assert.equal((await t.driver.get(vm.name)).id, vm.id)
     await oldIdIsGone(t, oldId, vm)
-    assert.deepEqual((await vm.snapshots()).map(({ tag }) => tag), ['clean'], 'a restore does not use up the snapshot')
+    assert.deepEqual(
+      (await vm.snapshots()).map(({ tag }) => tag),
+      ['clean'],
+      'a restore does not use up the snapshot',
+    )
     await vm.restore('clean')
   })
 

@@ -9,11 +9,16 @@ export function states(test: Test): void {
   for (const state of ['created', 'running', 'paused', 'stopped'] as const) {
     test(`in \`${state}\`: done already, or INVALID_STATE`, state === 'paused' ? { needs: ['pause'] } : {}, async (t) => {
       const vm = await bring(t, state)
-      for (const [operation, run] of Object.entries(operations(t)) as [GuardedOperation, (vm: FullVM) => Promise<unknown>][]) {
+      for (const [operation, run] of Object.entries(operations(t, vm)) as [GuardedOperation, (vm: FullVM) => Promise<unknown>][]) {
         const answer = verdict(operation, state)
         const what = `${operation} of a machine that is ${state}`
         if (answer === 'done') await run(vm)
-        if (answer === 'no') assert.match((await rejects(run(vm), 'INVALID_STATE', what)).message, new RegExp(`\\b${state}\\b`), `${what}: the error must name the state`)
+        if (answer === 'no')
+          assert.match(
+            (await rejects(run(vm), 'INVALID_STATE', what)).message,
+            new RegExp(`\\b${state}\\b`),
+            `${what}: the error must name the state`,
+          )
         if (answer !== 'go') assert.equal((await vm.status()).state, state, `${what} must change nothing`)
       }
     })
@@ -26,8 +31,12 @@ export function states(test: Test): void {
     const before = await vm.info()
     await driver.start(vm.id, t.context())
     const after = await vm.info()
-    assert.deepEqual([after.state, after.pid, after.startedAt], ['running', before.pid, before.startedAt], 'start of a running machine starts nothing')
-    if (driver.pause && driver.resume && t.driver.missing.pause === undefined) {
+    assert.deepEqual(
+      [after.state, after.pid, after.startedAt],
+      ['running', before.pid, before.startedAt],
+      'start of a running machine starts nothing',
+    )
+    if (driver.pause && driver.resume && vm.missing.pause === undefined) {
       await driver.resume(vm.id, t.context())
       await driver.pause(vm.id, t.context())
       await driver.pause(vm.id, t.context())
@@ -58,17 +67,17 @@ export function states(test: Test): void {
   })
 }
 
-function operations(t: Tools): Partial<Record<GuardedOperation, (vm: FullVM) => Promise<unknown>>> {
-  const has = t.driver.missing
+/** The guarded operations that this machine has. */
+function operations(t: Tools, { missing }: FullVM): Partial<Record<GuardedOperation, (vm: FullVM) => Promise<unknown>>> {
   return {
     start: (vm) => vm.start(),
     stop: (vm) => vm.stop(),
     kill: (vm) => vm.kill('SIGTERM'),
     delete: (vm) => vm.delete(),
-    ...(has.pause === undefined ? { pause: (vm: FullVM) => vm.pause(), resume: (vm: FullVM) => vm.resume() } : {}),
-    ...(has.exec === undefined ? { exec: (vm: FullVM) => vm.exec(t.command({ does: 'exit', code: 0 })) } : {}),
-    ...(has.resize === undefined ? { resize: (vm: FullVM) => vm.resize({ cpus: 1 }) } : {}),
-    ...(has.attach === undefined ? { attach: (vm: FullVM) => vm.attach() } : {}),
+    ...(missing.pause === undefined ? { pause: (vm: FullVM) => vm.pause(), resume: (vm: FullVM) => vm.resume() } : {}),
+    ...(missing.exec === undefined ? { exec: (vm: FullVM) => vm.exec(t.command({ does: 'exit', code: 0 })) } : {}),
+    ...(missing.resize === undefined ? { resize: (vm: FullVM) => vm.resize({ cpus: 1 }) } : {}),
+    ...(missing.attach === undefined ? { attach: (vm: FullVM) => vm.attach() } : {}),
   }
 }
 

@@ -135,4 +135,3 @@ async function peak(t: Tools): Promise<number> {
   }
   return most
 }
-

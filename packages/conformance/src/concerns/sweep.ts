@@ -14,7 +14,10 @@ export function sweep(test: Test): void {
     assert.deepEqual(await swept(t, [left, running, detached]), [], 'its owner lives')
     await child.crash()
     assert.deepEqual((await swept(t, [left, running, detached])).sort(), [left, running].sort())
-    assert.deepEqual((await t.mine()).map(({ id }) => id), [detached])
+    assert.deepEqual(
+      (await t.mine()).map(({ id }) => id),
+      [detached],
+    )
     assert.deepEqual(await swept(t, [detached]), [])
   })
 
@@ -32,7 +35,10 @@ export function sweep(test: Test): void {
     await manager.close()
     const gone = await t.until('the ttl to be over and swept', async () => (await swept(t, [over.id, later.id])).length > 0)
     assert.ok(gone)
-    assert.deepEqual((await t.mine()).map(({ id }) => id), [later.id])
+    assert.deepEqual(
+      (await t.mine()).map(({ id }) => id),
+      [later.id],
+    )
   })
 
   test('the manager itself deletes what its ttl is over', {}, async (t) => {

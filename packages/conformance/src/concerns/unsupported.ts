@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { type Capability, capabilityOfField, type ConfigField, type VMConfig } from './config-fields.js'
 import { all, rejects } from '../assertions.js'
 import type { FullVM, Test, Tools } from '../tools.js'
+import { type Capability, type ConfigField, capabilityOfField, type VMConfig } from './config-fields.js'
 
 /** Guarantee 9, and the twin of every gated test: what is not there is refused with the reason, before anything happens. */
 export function unsupported(test: Test): void {

@@ -54,7 +54,10 @@ export function volumesNetworks(test: Test): void {
   })
 
   test('a mount whose source is not there is refused, and nothing is made', { needs: ['mounts'] }, async (t) => {
-    await rejects(t.driver.create(t.config({ does: 'idle' }, { mounts: [{ source: '/nonexistent/vmkit', target: '/kit' }] })), ['INVALID_CONFIG', 'NOT_FOUND'])
+    await rejects(t.driver.create(t.config({ does: 'idle' }, { mounts: [{ source: '/nonexistent/vmkit', target: '/kit' }] })), [
+      'INVALID_CONFIG',
+      'NOT_FOUND',
+    ])
     assert.equal((await t.mine()).length, 0)
   })
 

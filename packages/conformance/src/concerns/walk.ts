@@ -33,15 +33,26 @@ export function walk(test: Test): void {
     for (let round = 0; round < 12 && performance.now() < end; round += 1) {
       const vm = await t.create({ does: 'idle' })
       const mix = Array.from({ length: 6 }, () => choose(t, operations(t)))
-      const outcomes = await t.within(25_000, `the end of ${mix.join(', ')}`, Promise.all(mix.map((operation) => outcome(perform(t, vm, operation)))))
+      const outcomes = await t.within(
+        25_000,
+        `the end of ${mix.join(', ')}`,
+        Promise.all(mix.map((operation) => outcome(perform(t, vm, operation)))),
+      )
       for (const [i, result] of outcomes.entries()) {
-        assert.ok(['ok', 'INVALID_STATE', 'NOT_FOUND', 'CONFLICT', 'ABORTED'].includes(result), `${mix[i]} among ${mix.join(', ')}: ${result}`)
+        assert.ok(
+          ['ok', 'INVALID_STATE', 'NOT_FOUND', 'CONFLICT', 'ABORTED'].includes(result),
+          `${mix[i]} among ${mix.join(', ')}: ${result}`,
+        )
       }
       const state = await vm.status().then(
         (status) => status.state,
         (error: unknown) => rejects(() => Promise.reject(error), 'NOT_FOUND').then(() => 'deleted' as const),
       )
-      if (state === 'deleted') assert.ok(mix.some((operation, i) => operation === 'delete' && outcomes[i] === 'ok'), 'it is gone, and nobody deleted it')
+      if (state === 'deleted')
+        assert.ok(
+          mix.some((operation, i) => operation === 'delete' && outcomes[i] === 'ok'),
+          'it is gone, and nobody deleted it',
+        )
       else {
         assert.ok(['created', 'running', 'paused', 'stopped'].includes(state), `it is left ${state} by ${mix.join(', ')}`)
         await vm.delete({ force: true })
@@ -66,7 +77,11 @@ function operations(t: Tools): Step[] {
   ]
 }
 
-async function take(t: Tools, { vm, state }: { vm: FullVM; state: Settled }, step: Step): Promise<{ vm: FullVM; state: Settled } | undefined> {
+async function take(
+  t: Tools,
+  { vm, state }: { vm: FullVM; state: Settled },
+  step: Step,
+): Promise<{ vm: FullVM; state: Settled } | undefined> {
   const answer = verdict(step, state)
   if (answer === 'no') {
     await rejects(perform(t, vm, step), 'INVALID_STATE', step)
@@ -84,7 +99,13 @@ async function take(t: Tools, { vm, state }: { vm: FullVM; state: Settled }, ste
   return { vm, state: next }
 }
 
-const AFTER: Record<Exclude<Step, 'delete' | 'exec'>, Settled> = { start: 'running', stop: 'stopped', kill: 'stopped', pause: 'paused', resume: 'running' }
+const AFTER: Record<Exclude<Step, 'delete' | 'exec'>, Settled> = {
+  start: 'running',
+  stop: 'stopped',
+  kill: 'stopped',
+  pause: 'paused',
+  resume: 'running',
+}
 
 async function perform(t: Tools, vm: FullVM, step: Step): Promise<void> {
   if (step === 'start') await vm.start()

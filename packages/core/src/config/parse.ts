@@ -24,8 +24,8 @@ export function parseConfig(config: VMConfig): MachineConfig {
 export function parseGiven(config: VMConfig): { given: Readonly<Record<string, unknown>>; parsed: MachineConfig } {
   const given = copyOf(config)
   const parsed = validate(configSchema, given, { root: 'config', isSecret })
-  const present = Object.fromEntries(Object.entries(parsed).filter(([, value]) => value !== undefined))
-  return { given, parsed: { ...present, name: parsed.name ?? randomName() } as MachineConfig }
+  for (const [field, value] of Object.entries(parsed)) if (value === undefined) delete parsed[field as keyof typeof parsed]
+  return { given, parsed: Object.assign(parsed, { name: parsed.name ?? randomName() }) }
 }
 
 function copyOf(config: VMConfig): Record<string, unknown> {

@@ -63,7 +63,10 @@ const mac = text("a MAC address such as '52:54:00:12:34:56'", (value) => /^([0-9
 export const reference = text("an image reference or path without spaces, not starting with '-'", (value) =>
   /^[^\s\p{Cc}-][^\s\p{Cc}]*$/u.test(value),
 )
-export const signal = text("a signal name such as 'SIGTERM'", (value) => SIGNALS.has(value) || /^SIGRT(MIN(\+\d{1,2})?|MAX(-\d{1,2})?)$/.test(value))
+export const signal = text(
+  "a signal name such as 'SIGTERM'",
+  (value) => SIGNALS.has(value) || /^SIGRT(MIN(\+\d{1,2})?|MAX(-\d{1,2})?)$/.test(value),
+)
 export const port = numberWhere('a port from 1 to 65535', (value) => Number.isInteger(value) && value >= 1 && value <= 65535)
 const hostPort = numberWhere('a port from 0 (any free one) to 65535', (value) => Number.isInteger(value) && value >= 0 && value <= 65535)
 export const mode = numberWhere('permission bits from 0 to 0o7777', (value) => Number.isInteger(value) && value >= 0 && value <= 0o7777)
@@ -212,8 +215,8 @@ export const configSchema = z.pipe(
         path: [sources[1]?.split('.')[0] as string],
       })
     }
-    return {
-      ...value,
+    // zod's result is ours to fill in; spreading it into a literal with this many fields takes 30 µs.
+    return Object.assign(value, {
       env: value.env ?? {},
       tty: value.tty ?? false,
       stdin: value.stdin ?? false,
@@ -223,11 +226,11 @@ export const configSchema = z.pipe(
       networks: value.networks ?? [],
       devices: value.devices ?? [],
       labels: value.labels ?? {},
-      stop: value.stop ?? DEFAULT_STOP,
+      stop: value.stop ?? { ...DEFAULT_STOP },
       pull: value.pull ?? 'missing',
       files: value.files ?? [],
       driverOptions: value.driverOptions ?? {},
-    }
+    })
   }),
 )
 

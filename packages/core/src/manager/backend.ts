@@ -3,13 +3,22 @@ import { refusedField } from '../config/refuse.js'
 import type { ConfigField, MachineConfig } from '../config/types.js'
 import type { CallContext, HostProbe, ListFilter, MachineRef, VMDriver } from '../driver.js'
 import { VMKitError } from '../errors.js'
-import type { Missing, VMEvent, VMInfo, VMState, VMSummary } from '../machine.js'
+import type { MachineEvent, Missing, VMEvent, VMInfo, VMState, VMSummary } from '../machine.js'
 import { checkDriver, driversWith } from '../registry.js'
 import { type GuardedOperation, legalStates, verdict } from '../states.js'
 import { EventBus } from './events.js'
 import { hooked, type ManagerHooks, notify, withVeto } from './hooks.js'
 import { KeyedLock, Limiter } from './lock.js'
-import { ABANDON_AFTER_MS, abortError, type Call, type CallOptions, type OperationInfo, runOperation, runStream } from './operation.js'
+import {
+  ABANDON_AFTER_MS,
+  abortError,
+  type Call,
+  type CallOptions,
+  type OperationInfo,
+  runOperation,
+  runStream,
+  type StreamCall,
+} from './operation.js'
 import { userLabels } from './owner.js'
 import { abortable, settledWithin } from './timer.js'
 
@@ -62,7 +71,8 @@ export class Backend {
   readonly #locks = new KeyedLock()
   readonly #limiter: Limiter
   readonly #calls = new Map<Call, Promise<unknown>>()
-  readonly #streams = new Set<() => void>()
+  readonly #streams = new Set<StreamCall>()
+  readonly #quietStreams = new Set<StreamCall>()
   readonly #starts = new Map<string, Set<Call>>()
   readonly #cleanups = new Set<Promise<void>>()
   #probe: Promise<HostProbe> | undefined
@@ -275,9 +285,9 @@ export class Backend {
       return before || after ? hooked(this.#options.hooks, info, () => open(ctx)) : open(ctx)
     }
     return runStream(info, signal, guardedOpen, (call) => {
-      const stop = (): void => (spec.endsQuietly ? call.end() : call.abort(closedError(info)))
-      this.#streams.add(stop)
-      return () => this.#streams.delete(stop)
+      const streams = spec.endsQuietly ? this.#quietStreams : this.#streams
+      streams.add(call)
+      return () => streams.delete(call)
     })
   }
 
@@ -321,15 +331,18 @@ export class Backend {
     if (this.missingReason('events') !== undefined) this.bus.emit(event)
   }
 
+  /** What happens from the first pull on, to one machine or to all. Ends with the manager. */
   events(signal?: AbortSignal): AsyncIterableIterator<VMEvent> {
-    // Without a probe between: what happens after the first pull must not be missed.
-    const isCertain = this.#host !== undefined || this.driver.capabilities.events === true
-    return this.stream({ operation: 'events', endsQuietly: true }, signal, (ctx) =>
-      isCertain ? this.#events(ctx) : this.#eventsOnceProbed(ctx),
-    )
+    return this.stream({ operation: 'events', endsQuietly: true }, signal, (ctx) => this.#events(ctx))
+  }
+
+  machineEvents(vmId: string, isWanted: (event: MachineEvent) => boolean, signal?: AbortSignal): AsyncIterableIterator<MachineEvent> {
+    return this.stream({ operation: 'events', vmId, endsQuietly: true }, signal, (ctx) => ofMachine(this.#events(ctx), isWanted))
   }
 
   #events(ctx: CallContext): AsyncIterable<VMEvent> {
+    // No probe where the manifest is certain: what happens after the first pull must not be missed.
+    if (!this.#host && this.driver.capabilities.events !== true) return this.#eventsOnceProbed(ctx)
     const { events } = this.driver
     if (!events || this.missingReason('events') !== undefined) return this.bus.subscribe(ctx.signal)
     const own = events.call(this.driver, ctx)
@@ -344,7 +357,7 @@ export class Backend {
   /** Aborts what is in flight, and waits until the driver has cleaned up after it or is given up on. */
   async interrupt(): Promise<void> {
     const error = closedError({ driver: this.name, operation: 'close' })
-    for (const stop of [...this.#streams]) stop()
+    for (const stream of [...this.#streams]) stream.abort(error)
     for (const call of [...this.#calls.keys()]) call.abort(error)
     await Promise.allSettled(this.#calls.values())
     await settledWithin(ABANDON_AFTER_MS, Promise.all(this.#cleanups))
@@ -354,6 +367,7 @@ export class Backend {
     if (this.#closed) return
     this.#closed = true
     await this.interrupt()
+    for (const stream of [...this.#quietStreams]) stream.end()
     await this.driver.close()
   }
 
@@ -372,6 +386,10 @@ export class Backend {
 /** A context for what must be done although its caller has gone. */
 export function unhurried(): CallContext {
   return { signal: new AbortController().signal, deadline: undefined, report: () => {} }
+}
+
+async function* ofMachine(events: AsyncIterable<VMEvent>, isWanted: (event: MachineEvent) => boolean): AsyncGenerator<MachineEvent> {
+  for await (const event of events) if (event.type !== 'image-pulled' && isWanted(event)) yield event
 }
 
 async function* renamed(events: AsyncIterable<VMEvent>, driver: string): AsyncGenerator<VMEvent> {

@@ -88,7 +88,11 @@ export class DriverHandleImpl {
   async list(filter?: ListFilter, options?: CallOptions): Promise<VMSummary[]> {
     const wanted = filter === undefined ? {} : readArgument(ARGUMENTS.filter, filter, 'filter')
     const summaries = await this.#backend.list(wanted, readOptions(OPTIONS.call, options))
-    return summaries.map((summary) => this.#backend.present(summary))
+    return summaries.map((found) => {
+      // A driver may list all that it knows; what a summary does not name, such as env, must not come along.
+      const { id, name, driver, state, labels, createdAt } = this.#backend.present(found)
+      return { id, name, driver, state, labels, createdAt }
+    })
   }
 
   events(options?: StreamOptions): AsyncIterableIterator<VMEvent> {

@@ -5,7 +5,7 @@ import type { BuildRequest, HostProbe, ListFilter, PullRequest } from '../driver
 import type { ImageInfo, Missing, NetworkInfo, VMEvent, VMSummary, VolumeInfo } from '../machine.js'
 import type { CallOptions } from './operation.js'
 import type { DisposePolicy } from './owner.js'
-import type { Keys, Stdin, StreamOptions, VM } from './vm-types.js'
+import type { Keys, Narrowing, Stdin, StreamOptions, VM } from './vm-types.js'
 
 export interface CreateOptions extends CallOptions {
   /** What disposing of the handle, or closing the manager, does to the machine. Default `delete`. */
@@ -57,8 +57,8 @@ export interface DriverHandleBase<C extends CapabilityManifest = AnyCapabilities
   /** Every capability that is missing here, with its reason: of the last probe, so call `probe` first. */
   readonly missing: Missing
   /** Whether this host has a capability; narrows the handle. Before the first `probe`, `'probe'` capabilities are false. */
-  supports<K extends Keys<C, 'probe'>>(capability: K): this is this & Members<K>
-  supports(capability: Keys<C, true>): boolean
+  supports<K extends Narrowing<Keys<C, 'probe'>, DriverCapabilityMembers>>(capability: K): this is this & Members<K>
+  supports(capability: Keys<C, true> | Keys<C, 'probe'>): boolean
   supports(capability: Exclude<Capability, keyof C>): false
 
   create(config: VMConfig, options?: CreateOptions): Promise<VM<C>>

@@ -1,4 +1,4 @@
-import type { CapabilityManifest } from '../capabilities.js'
+import type { AnyCapabilities, CapabilityManifest } from '../capabilities.js'
 import { positiveInt } from '../config/schema.js'
 import type { VMConfig } from '../config/types.js'
 import { unreadable } from '../config/validate.js'
@@ -43,7 +43,13 @@ const managerSchema = z.strictObject({
 })
 type Drivers = { readonly [name: string]: unknown }
 type DriverName<D> = (keyof D | keyof DriverRegistry) & string
-type CapabilitiesOf<D, K> = K extends keyof D ? (D[K] extends VMDriver<infer C> ? C : RegisteredCapabilities<K>) : RegisteredCapabilities<K>
+type CapabilitiesOf<D, K> = K extends keyof D
+  ? D[K] extends VMDriver<infer C>
+    ? Known<C>
+    : RegisteredCapabilities<K>
+  : RegisteredCapabilities<K>
+/** Of an instance whose type says nothing of its capabilities, everything must be asked for. */
+type Known<C extends CapabilityManifest> = CapabilityManifest extends C ? AnyCapabilities : C
 type RegisteredCapabilities<K> = K extends keyof DriverRegistry
   ? DriverRegistry[K] extends { capabilities: infer C extends CapabilityManifest }
     ? C

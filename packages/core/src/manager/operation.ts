@@ -32,7 +32,7 @@ export interface Call {
   abort(error: VMKitError): void
 }
 
-/** A stream in flight can also be told to end as if it were over. */
+/** A stream in flight can also be told to end: what is there already is still read. */
 export interface StreamCall extends Call {
   end(): void
 }
@@ -113,7 +113,9 @@ export function runStream<T>(
   let iterator: AsyncIterator<T> | undefined
   let failure: VMKitError | undefined
   let ended = false
+  let ending = false
   let forget = (): void => {}
+  let cancelEnd = (): void => {}
 
   const onCallerAbort = (): void => interrupt(abortError(info, signal?.reason))
 
@@ -126,9 +128,16 @@ export function runStream<T>(
     released = release()
     for (const wake of wakers) wake()
   }
+  function end(): void {
+    if (ended || ending) return
+    ending = true
+    cancelEnd = after(ABANDON_AFTER_MS, () => interrupt(undefined))
+    controller.abort(abortError(info, 'it was ended'))
+  }
   function finish(): void {
     ended = true
     forget()
+    cancelEnd()
     signal?.removeEventListener('abort', onCallerAbort)
   }
   let released: Promise<void> = Promise.resolve()
@@ -146,7 +155,7 @@ export function runStream<T>(
   function start(): AsyncIterator<T> {
     signal?.addEventListener('abort', onCallerAbort, { once: true })
     const ctx: CallContext = { signal: controller.signal, deadline: undefined, report: () => {} }
-    forget = onCall({ ctx, abort: interrupt, end: () => interrupt(undefined) })
+    forget = onCall({ ctx, abort: interrupt, end })
     return traceOpen(info, () => open(ctx))[Symbol.asyncIterator]()
   }
 
@@ -178,6 +187,7 @@ export function runStream<T>(
       } catch (error) {
         if (ended) return over()
         finish()
+        if (ending) return DONE
         throw VMKitError.from(error, info)
       }
     },

@@ -188,13 +188,14 @@ export interface VMBase<C extends CapabilityManifest = AnyCapabilities> extends 
   readonly missing: Missing
 
   /** Whether this machine, on this host, has a capability. Narrows the handle to the methods that come with it. */
-  supports<K extends Keys<C, 'probe'>>(capability: K): this is this & CapabilityMethods[K]
+  supports<K extends Narrowing<Keys<C, 'probe'>, CapabilityMethods>>(capability: K): this is this & CapabilityMethods[K]
   supports(capability: Keys<C, true>): true
+  supports(capability: Keys<C, 'probe'>): boolean
   supports(capability: Exclude<Capability, keyof C>): false
 
   /** Resolves when it runs; also when it ran already. */
   start(options?: CallOptions): Promise<void>
-  /** Signal, grace, then SIGKILL; the whole tree is gone. Resolves with how it ended; also when it was stopped already. */
+  /** Signal, grace, then SIGKILL; the whole tree is gone when it resolves. Resolves also when it was stopped already. */
   stop(options?: StopCallOptions): Promise<void>
   restart(options?: StopCallOptions): Promise<void>
   /** Sends a signal and returns. Default SIGKILL. */
@@ -214,6 +215,9 @@ export interface VMBase<C extends CapabilityManifest = AnyCapabilities> extends 
   /** What happens to this machine from the first pull on. */
   events(options?: StreamOptions): AsyncIterableIterator<MachineEvent>
 }
+
+/** Those of the capabilities that bring members. A predicate for one without would turn the `else` branch into `never`. */
+export type Narrowing<K extends Capability, Table> = K extends keyof Table ? (unknown extends Table[K] ? never : K) : never
 
 /** The names of the capabilities that a manifest claims in this way. */
 export type Keys<C, V> = { [K in keyof C]: C[K] extends V ? K : never }[keyof C] & Capability

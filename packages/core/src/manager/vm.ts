@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type Capability, isCapability } from '../capabilities.js'
 import { DEFAULT_STOP } from '../config/schema.js'
 import type { DeviceConfig, MachineConfig, Size } from '../config/types.js'
-import type { CallContext, MachineRef } from '../driver.js'
+import type { CallContext, MachineRef, MetricsReading } from '../driver.js'
 import { VMKitError } from '../errors.js'
 import type {
   ExecResult,
@@ -161,7 +161,8 @@ export class MachineHandle {
   }
 
   async metrics(options?: CallOptions): Promise<VMMetrics> {
-    return this.#call('metrics', {}, readOptions(OPTIONS.call, options), (id, ctx) => this.#backend.driver.getMetrics(id, ctx))
+    const call = readOptions(OPTIONS.call, options)
+    return this.#call('metrics', { guard: 'metrics' }, call, async (id, ctx) => complete(await this.#backend.driver.getMetrics(id, ctx)))
   }
 
   watchMetrics(options?: StreamOptions & { intervalMs?: number }): AsyncIterableIterator<VMMetrics> {
@@ -465,12 +466,25 @@ export class MachineHandle {
 type SimpleEvent = 'created' | 'started' | 'paused' | 'resumed' | 'deleted' | 'resized'
 type Spec<T> = Partial<Omit<Parameters<Backend['call']>[0], 'operation' | 'vmId' | 'onLateResult'>> & { onLateResult?: (value: T) => void }
 
+/** What the driver left out is unknown. */
+function complete(reading: MetricsReading): VMMetrics {
+  return {
+    at: Date.now(),
+    cpu: { usageMs: null, userMs: null, systemMs: null },
+    memory: { usedBytes: null, limitBytes: null },
+    pids: null,
+    network: null,
+    disk: null,
+    ...reading,
+  }
+}
+
 async function* readings(backend: Backend, id: string, intervalMs: number, ctx: CallContext): AsyncGenerator<VMMetrics> {
   for (;;) {
     const { state } = await backend.driver.getStatus(id, ctx)
     if (state !== 'running' && state !== 'paused') return
     try {
-      yield await backend.driver.getMetrics(id, ctx)
+      yield complete(await backend.driver.getMetrics(id, ctx))
     } catch (error) {
       // It ended between the two questions.
       if (error instanceof VMKitError && error.code === 'INVALID_STATE') return

@@ -1,9 +1,13 @@
+import type { Workload } from '@vmkit/conformance'
 import type { Program, ProgramIO } from '@vmkit/mock/driver'
-import type { Workload } from '../src/options.js'
 
 /** Process ids of mock programs that still run. */
 const alive = new Set<number>()
 let lastPid = 100
+
+function forget(pids: readonly number[]): void {
+  for (const pid of pids) alive.delete(pid)
+}
 
 function until(io: ProgramIO): Promise<number> {
   return new Promise((resolve) => {
@@ -29,7 +33,7 @@ export const work: Program = async (io) => {
     case 'print':
       if (workload.stdout) await io.stdout.write(workload.stdout)
       if (workload.stderr) await io.stderr.write(workload.stderr)
-      return workload.then === 'idle' ? until(io) : (workload.code ?? 0)
+      return workload.idles ? until(io) : (workload.code ?? 0)
     case 'pieces':
       for (const piece of workload.bytes) {
         await io.stdout.write(Uint8Array.from(piece))
@@ -44,7 +48,7 @@ export const work: Program = async (io) => {
     case 'tree': {
       const pids = [++lastPid, ++lastPid, ++lastPid]
       for (const pid of pids) alive.add(pid)
-      io.killed.addEventListener('abort', () => pids.forEach((pid) => alive.delete(pid)), { once: true })
+      io.killed.addEventListener('abort', () => forget(pids), { once: true })
       const end = forever(io)
       await io.stdout.write(`${pids.join(' ')}\n`)
       return end

@@ -1,0 +1,33 @@
+import { type ConformanceOptions, conformance, type Report } from '@vmkit/conformance'
+import { type MockBackend, type MockDriver, mock, mockBackend } from '@vmkit/mock/driver'
+import { miniRunner, type Outcome } from './mini-runner.js'
+import { work, workCommand } from './programs.js'
+
+export type Break = (driver: MockDriver, backend: MockBackend) => Partial<MockDriver>
+
+/** Runs the kit over the mock driver, after `spoil` has changed it. */
+export async function runKit(spoil: Break, options: Partial<ConformanceOptions> = {}): Promise<Outcome & { report: Report; text: string }> {
+  const backend = mockBackend({ programs: { work }, registry: ['example.com/kit:1'] })
+  const { runner, run } = miniRunner()
+  let text = ''
+  const report = conformance({
+    runner,
+    createDriver() {
+      const driver = mock({ backend })
+      return { ...driver, ...spoil(driver, backend) }
+    },
+    machine: (workload) => ({ command: workCommand(workload) }),
+    command: workCommand,
+    disrupt: { down: async () => backend.disconnect(), up: async () => backend.reconnect() },
+    images: { reference: 'example.com/kit:1', missing: 'example.com/none:1' },
+    createTarget: () => mock({ programs: { work } }),
+    device: { type: 'cdi', name: 'vendor.com/gpu=0' },
+    // Broken drivers make tests wait for what never comes.
+    patience: 0.2,
+    print: (line) => {
+      text += `${line}\n`
+    },
+    ...options,
+  })
+  return { ...(await run()), report, text }
+}
