@@ -1,4 +1,5 @@
-import type { CallContext, TerminalSession } from '@vmkit/core/driver'
+import { VMKitError } from '@vmkit/core'
+import type { ByteSink, CallContext, TerminalSession } from '@vmkit/core/driver'
 import type { Machines } from './machines.js'
 import { rawSession } from './session.js'
 
@@ -18,11 +19,22 @@ export async function attach(machines: Machines, id: string, ctx: CallContext): 
   })
   return {
     output: session.output,
-    stdin: session.stdin,
+    stdin: { write: session.stdin.write, end: () => endStdin(session.stdin, facts.stdinOnce, id) },
     resize: async ({ columns, rows }) => {
       await engine.json({ method: 'POST', path: `${path}/resize`, query: { h: rows, w: columns }, context: { vmId: id, operation: 'attach' } })
     },
     close: async () => session.destroy(),
     [Symbol.asyncDispose]: async () => session.destroy(),
   }
+}
+
+/** The engine closes the stdin of a main process with each client that leaves, or never: that is settled at creation. */
+async function endStdin(stdin: ByteSink, stdinOnce: boolean, id: string): Promise<void> {
+  if (stdinOnce) return stdin.end()
+  throw new VMKitError('UNSUPPORTED', 'The engine cannot close the stdin of this main process, because it must survive clients that leave', {
+    driver: 'docker',
+    operation: 'attach',
+    vmId: id,
+    hint: 'Create it with driverOptions.docker.stdinOnce: then its stdin ends with the first client that leaves',
+  })
 }

@@ -40,7 +40,7 @@ export function containerSpec(config: MachineConfig, image: string, labels: Reco
       ...(config.user === undefined ? {} : { User: config.user }),
       Tty: config.tty,
       OpenStdin: config.stdin,
-      StdinOnce: false,
+      StdinOnce: options.stdinOnce ?? false,
       StopSignal: config.stop.signal,
       StopTimeout: Math.ceil(config.stop.graceMs / 1000),
       Labels: labels,

@@ -50,7 +50,7 @@ export async function createContainer(engine: Engine, registries: RegistryAccess
       await engine.json({ method: 'POST', path: `/networks/${encodeURIComponent(network)}/connect`, body: { Container: id, EndpointConfig: settings }, signal: ctx.signal })
     }
     if (!variant.skipFiles) {
-      const found = { engine, id, path: `/containers/${id}`, facts: { tty: config.tty, workdir: config.workdir ?? '/', stopSignal: config.stop.signal } }
+      const found = { engine, id, path: `/containers/${id}`, facts: { tty: config.tty, workdir: config.workdir ?? '/', stopSignal: config.stop.signal, stdinOnce: false } }
       for (const file of config.files) await writeFile(found, file.path, Buffer.from(file.content), file.mode, ctx)
     }
     return id

@@ -2,6 +2,7 @@ import { VMKitError } from '@vmkit/core'
 import type { CallContext, StopOptions, VMExit } from '@vmkit/core/driver'
 import { hasCode } from './errors.js'
 import { exitFrom, exitOf } from './inspect.js'
+import { configOf } from './labels.js'
 import { type Found, type Machines, notFound } from './machines.js'
 import { cleanUpImages } from './snapshot-images.js'
 import { timeOf } from './wire.js'
@@ -55,9 +56,8 @@ export async function stop(machines: Machines, id: string, { graceMs, signal }: 
 }
 
 async function configuredGrace(machines: Machines, id: string, ctx: CallContext): Promise<number> {
-  const container = await machines.inspect(id, ctx)
-  const seconds = (container.Config as { StopTimeout?: number }).StopTimeout
-  return (seconds ?? 10) * 1000
+  const { Config } = await machines.inspect(id, ctx)
+  return configOf(Config.Labels)?.stop.graceMs ?? (Config.StopTimeout ?? 10) * 1000
 }
 
 /** Resolves when it no longer runs, at the latest after `graceMs`. */

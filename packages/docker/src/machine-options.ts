@@ -25,6 +25,8 @@ export interface DockerMachineOptions {
   init?: boolean
   /** OCI runtime, such as `crun`, `runsc`, `kata`. */
   runtime?: string
+  /** End the stdin of the main process when the first attached client leaves, or ends it. */
+  stdinOnce?: boolean
   healthcheck?: Healthcheck
   hostname?: string
   domainname?: string
@@ -68,6 +70,7 @@ const schema = z.strictObject({
   shmSize: count,
   init: flag,
   runtime: z.optional(text),
+  stdinOnce: flag,
   healthcheck: z.optional(z.strictObject({ test: z.array(z.string()), intervalMs: count, timeoutMs: count, startPeriodMs: count, retries: count })),
   hostname: z.optional(text),
   domainname: z.optional(text),

@@ -10,6 +10,7 @@ export interface Facts {
   tty: boolean
   workdir: string
   stopSignal: string
+  stdinOnce: boolean
 }
 
 /** A machine that was checked to be vmkit's, on the engine that has it. */
@@ -45,7 +46,7 @@ export function machines(finder: EngineFinder): Machines {
       const container = await engine.json<ContainerInspect>({ method: 'GET', path: `/containers/${id}/json`, signal, context: { vmId: id } })
       if (!isMachine(container.Config.Labels) || container.Id !== id) throw notFound(id)
       if (facts.size >= MOST_FACTS) facts.clear()
-      facts.set(id, { tty: container.Config.Tty, workdir: container.Config.WorkingDir || '/', stopSignal: container.Config.StopSignal ?? 'SIGTERM' })
+      facts.set(id, { tty: container.Config.Tty, workdir: container.Config.WorkingDir || '/', stopSignal: container.Config.StopSignal ?? 'SIGTERM', stdinOnce: container.Config.StdinOnce ?? false })
       return container
     } catch (error) {
       if (!hasCode(error, 'NOT_FOUND')) throw error

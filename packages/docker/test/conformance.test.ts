@@ -4,14 +4,14 @@ import { join } from 'node:path'
 import { conformance, shellCommand, type Workload } from '@vmkit/conformance'
 import { afterAll, beforeAll, describe, it } from 'vitest'
 import { docker } from '../src/driver.js'
+import { startBackends, stopNext } from './daemon.js'
 import { backendEnv, engineSocket, ensureImage, IMAGE, pushImage, raw, saveImage } from './engine.js'
 
 const socketPath = engineSocket()
-const options = socketPath === undefined ? {} : { socketPath }
-if (socketPath !== undefined) await ensureImage(socketPath)
 
 const ARCHIVED = 'vmkit-test/archived:1'
 const target = engineSocket('VMKIT_DOCKER_NEXT_SOCKET', false)
+for (const socket of [socketPath, target]) if (socket !== undefined) await ensureImage(socket)
 const registry = backendEnv('VMKIT_REGISTRY')
 const LONGEST_ARGUMENT = 100_000
 
@@ -25,21 +25,35 @@ function command(workload: Workload): string[] {
   return shellCommand(workload)
 }
 
+const runner = { describe, it, before: beforeAll, after: afterAll }
+
+function fixture(socket: string | undefined) {
+  const driverOptions = socket === undefined ? {} : { socketPath: socket }
+  return {
+    runner,
+    createDriver: () => docker(driverOptions),
+    child: { module: new URL('../dist/driver.js', import.meta.url).href, export: 'docker', options: driverOptions },
+    machine: (workload: Workload) => ({ image: IMAGE, pull: 'never' as const, command: command(workload) }),
+    command,
+    async foreign() {
+      const name = `kit-foreign-${process.pid}`
+      const { body } = await raw(socket as string, 'POST', `/containers/create?name=${name}`, { Image: IMAGE, Cmd: ['sleep', '60'] })
+      const { Id } = JSON.parse(body) as { Id: string }
+      return { id: Id, name, remove: async () => void (await raw(socket as string, 'DELETE', `/containers/${Id}?force=1`)) }
+    },
+  }
+}
+
 conformance({
-  runner: { describe, it, before: beforeAll, after: afterAll },
-  createDriver: () => docker(options),
+  ...fixture(socketPath),
   ...(target === undefined ? {} : { createTarget: () => docker({ socketPath: target }) }),
-  child: { module: new URL('../dist/driver.js', import.meta.url).href, export: 'docker', options },
-  machine: (workload) => ({ image: IMAGE, pull: 'never', command: command(workload) }),
-  command,
   ...(registry === undefined || socketPath === undefined ? {} : { images: await imagesOf(socketPath, registry) }),
-  async foreign() {
-    const name = `kit-foreign-${process.pid}`
-    const { body } = await raw(socketPath as string, 'POST', `/containers/create?name=${name}`, { Image: IMAGE, Cmd: ['sleep', '60'] })
-    const { Id } = JSON.parse(body) as { Id: string }
-    return { id: Id, name, remove: async () => void (await raw(socketPath as string, 'DELETE', `/containers/${Id}?force=1`)) }
-  },
 })
+
+// A newer engine: what its API can make different. It is also the one that is taken away, since no other test uses it then.
+if (target !== undefined) {
+  conformance({ ...fixture(target), variant: 'next', only: ['lifecycle', 'exit', 'logs', 'exec', 'exec-streams', 'attach', 'events', 'snapshot', 'backend-down'], disrupt: { down: stopNext, up: startBackends } })
+}
 
 /** An image that only the loopback registry has, an archive of another one, and a folder to build from. */
 async function imagesOf(socket: string, host: string) {

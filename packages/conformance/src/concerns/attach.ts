@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { VMKitError } from '@vmkit/core'
 import type { Test } from '../tools.js'
 
 /** The main process itself: its output as bytes, its stdin, its terminal. */
@@ -26,7 +27,13 @@ export function attach(test: Test): void {
     const vm = await t.start({ does: 'echo' }, { stdin: true })
     await using session = await vm.attach()
     await session.stdin.write('last\n')
-    await session.stdin.end()
+    try {
+      await session.stdin.end()
+    } catch (error) {
+      // Some engines close it only for every later client as well; then the driver must say so instead of doing nothing.
+      if (error instanceof VMKitError && error.code === 'UNSUPPORTED') t.skip(error.message)
+      throw error
+    }
     assert.equal((await t.within(10_000, 'the end of the machine', vm.wait())).code, 0)
   })
 
