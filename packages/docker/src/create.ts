@@ -29,6 +29,7 @@ export async function createContainer(engine: Engine, registries: RegistryAccess
   const mayPull = variant.image === undefined && config.pull !== 'never' && image === config.image
   const pull = () => pullImage(engine, registries, { reference: image, platform }, ctx)
   if (mayPull && config.pull === 'always') await pull()
+  await requireNetworks(engine, config, ctx)
   const newVolumes = await missingVolumes(engine, config, ctx)
   let id: string | undefined
   const undo = async (): Promise<void> => {
@@ -56,7 +57,7 @@ export async function createContainer(engine: Engine, registries: RegistryAccess
     return id
   } catch (error) {
     await undo().catch(() => {})
-    throw hasCode(error, 'NOT_FOUND') ? namingNetwork(error as VMKitError) : error
+    throw error
   }
 }
 
@@ -73,9 +74,14 @@ async function createCall(engine: Engine, { name, body, platform }: { name: stri
   return answer.Id
 }
 
-/** `create` knows no other thing that may be missing: it is what the engine's words name, such as a network. */
-function namingNetwork(error: VMKitError): VMKitError {
-  return new VMKitError('NOT_FOUND', error.message, { driver: 'docker', operation: 'create', field: /network/i.test(error.message) ? 'config.networks' : undefined, cause: error })
+/** The engine looks for a network only when the machine starts. */
+async function requireNetworks(engine: Engine, { networks }: MachineConfig, { signal }: CallContext): Promise<void> {
+  for (const [index, { name }] of networks.entries()) {
+    await engine.json({ method: 'GET', path: `/networks/${encodeURIComponent(name)}`, signal }).catch((error: unknown) => {
+      if (!hasCode(error, 'NOT_FOUND')) throw error
+      throw new VMKitError('NOT_FOUND', (error as VMKitError).message, { driver: 'docker', operation: 'create', field: `config.networks.${index}`, cause: error })
+    })
+  }
 }
 
 async function sourceImage(engine: Engine, config: MachineConfig, ctx: CallContext): Promise<string> {

@@ -34,7 +34,9 @@ export async function authHeader(
   const auth = given ?? (await fromConfigFile(registry, env))
   if (!auth) return undefined
   const { username, password, identityToken } = auth
-  return Buffer.from(JSON.stringify({ username, password, identitytoken: identityToken, serveraddress: registry })).toString('base64url')
+  const json = JSON.stringify({ username, password, identitytoken: identityToken, serveraddress: registry })
+  // With padding, without which Docker 20.10 reads nothing and says nothing; Node's `base64url` leaves it out.
+  return Buffer.from(json).toString('base64').replaceAll('+', '-').replaceAll('/', '_')
 }
 
 async function fromConfigFile(registry: string, env: Environment): Promise<RegistryAuth | undefined> {

@@ -1,4 +1,5 @@
 /** The engine under test, spoken to behind vmkit's back, and the images that the tests run: nothing can be pulled. */
+import { randomBytes } from 'node:crypto'
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
@@ -95,7 +96,16 @@ export async function pushImage(socketPath: string, reference: string, target: s
 
 function auth(): string {
   const [username, password] = (backendEnv('VMKIT_PRIVATE_REGISTRY_AUTH') ?? ':').split(':')
-  return Buffer.from(JSON.stringify({ username, password })).toString('base64url')
+  return Buffer.from(JSON.stringify({ username, password })).toString('base64').replaceAll('+', '-').replaceAll('/', '_')
+}
+
+/** An image of one layer that no other image has, so that a pull has something to do. */
+export async function importUnique(socketPath: string, reference: string): Promise<void> {
+  const [repo, tag] = reference.split(/:(?=[^/]*$)/)
+  const pack = tar.pack()
+  pack.entry({ name: 'random' }, randomBytes(2 ** 20))
+  pack.finalize()
+  await raw(socketPath, 'POST', `/images/create?${new URLSearchParams({ fromSrc: '-', repo: repo ?? '', tag: tag ?? '' })}`, pack)
 }
 
 /** What `docker save` gives. */
