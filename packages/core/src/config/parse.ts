@@ -23,7 +23,7 @@ export function parseConfig(config: VMConfig): MachineConfig {
 /** The same, with the fields that were given: a getter is asked once only. */
 export function parseGiven(config: VMConfig): { given: Readonly<Record<string, unknown>>; parsed: MachineConfig } {
   const given = copyOf(config)
-  const parsed = validate(configSchema, given, { root: 'config', isSecret })
+  const parsed = validate(configSchema(), given, { root: 'config', isSecret })
   for (const [field, value] of Object.entries(parsed)) if (value === undefined) delete parsed[field as keyof typeof parsed]
   return { given, parsed: Object.assign(parsed, { name: parsed.name ?? randomName() }) }
 }
@@ -40,7 +40,7 @@ function copyOf(config: VMConfig): Record<string, unknown> {
 
 /** @throws VMKitError `INVALID_CONFIG` naming `field` */
 export function parseName(value: unknown, field: string): string {
-  return validate(nameSchema, value, { root: field })
+  return validate(nameSchema(), value, { root: field })
 }
 
 function randomName(): string {

@@ -5,6 +5,7 @@ import { unreadable } from '../config/validate.js'
 import type { ListFilter, VMDriver } from '../driver.js'
 import { invalidConfig, messageOf, VMKitError } from '../errors.js'
 import type { DriverRegistry } from '../index.js'
+import { lazily } from '../lazily.js'
 import type { VMEvent, VMSummary } from '../machine.js'
 import { findDriver, registeredDrivers } from '../registry.js'
 import * as z from '../schema.js'
@@ -24,23 +25,25 @@ import type { StreamOptions, VM } from './vm-types.js'
 const DEFAULT_CONCURRENCY = 16
 
 const isFunction = (value: unknown): boolean => typeof value === 'function'
-const managerSchema = z.strictObject({
-  drivers: z.optional(z.custom<Drivers>((value) => typeof value === 'object' && value !== null, 'an object of drivers by name')),
-  defaultDriver: z.optional(z.string()),
-  timeouts: z.optional(
-    z.record(
-      z.string(),
-      z.custom<number>((ms) => typeof ms === 'number' && ms > 0, 'a number of milliseconds above 0'),
+const managerSchema = lazily(() =>
+  z.strictObject({
+    drivers: z.optional(z.custom<Drivers>((value) => typeof value === 'object' && value !== null, 'an object of drivers by name')),
+    defaultDriver: z.optional(z.string()),
+    timeouts: z.optional(
+      z.record(
+        z.string(),
+        z.custom<number>((ms) => typeof ms === 'number' && ms > 0, 'a number of milliseconds above 0'),
+      ),
     ),
-  ),
-  concurrency: z.optional(positiveInt),
-  hooks: z.optional(
-    z.strictObject({
-      before: z.optional(z.custom<NonNullable<ManagerHooks['before']>>(isFunction, 'a function')),
-      after: z.optional(z.custom<NonNullable<ManagerHooks['after']>>(isFunction, 'a function')),
-    }),
-  ),
-})
+    concurrency: z.optional(positiveInt()),
+    hooks: z.optional(
+      z.strictObject({
+        before: z.optional(z.custom<NonNullable<ManagerHooks['before']>>(isFunction, 'a function')),
+        after: z.optional(z.custom<NonNullable<ManagerHooks['after']>>(isFunction, 'a function')),
+      }),
+    ),
+  }),
+)
 type Drivers = { readonly [name: string]: unknown }
 type DriverName<D> = (keyof D | keyof DriverRegistry) & string
 type CapabilitiesOf<D, K> = K extends keyof D
