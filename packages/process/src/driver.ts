@@ -22,7 +22,17 @@ export type { ProcessMachineOptions } from './limits.js'
 export type { ProcessOptions } from './options.js'
 export { capabilities }
 
-const FIELDS: VMDriver['fields'] = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files'] as const)
+const FIELDS: VMDriver['fields'] = Object.freeze([
+  'command',
+  'args',
+  'env',
+  'workdir',
+  'user',
+  'tty',
+  'stop',
+  'files',
+  'driverOptions',
+] as const)
 
 export type ProcessDriver = VMDriver<typeof capabilities>
 
