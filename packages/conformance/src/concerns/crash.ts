@@ -59,6 +59,7 @@ export function crash(test: Test): void {
         await child.crash()
         await recover(t, config, phase)
       }
+      await t.assertNothingLeft()
     })
   }
 }
