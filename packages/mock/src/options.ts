@@ -28,14 +28,6 @@ const schema = z.strictObject({
   without: z.optional(z.record(z.string(), z.string())),
 })
 
-// Not exported: a schema in the public types would make apps need zod.
-const machineOptions = z.strictObject({})
-
-/** A mock machine takes no options of its own. @throws VMKitError `INVALID_CONFIG` naming what was given */
-export function refuseMachineOptions(given: unknown = {}): void {
-  validate(machineOptions, given, { root: 'config.driverOptions.mock', driver: 'mock' })
-}
-
 /** @throws VMKitError `INVALID_CONFIG` naming the option */
 export function readOptions(options: MockOptions): { backend: MockBackend; without: NonNullable<MockOptions['without']> } {
   validate(schema, options, { root: 'options', driver: 'mock' })
