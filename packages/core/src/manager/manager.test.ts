@@ -448,6 +448,12 @@ describe('sweep', () => {
     ;(driver.machines.get(vm.id)?.config.labels as Record<string, string>)['vmkit.expires'] = '1'
     expect(await manager.sweep({ driver: 'fake' })).toEqual([])
   })
+
+  it('passes over an engine that is not there, unless it is asked for by name', async () => {
+    const { manager } = setUp({ overrides: { probe: async () => ({ available: false, reason: 'no engine', missing: {} }) } })
+    expect(await manager.sweep()).toEqual([])
+    await expect(manager.sweep({ driver: 'fake' })).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' })
+  })
 })
 
 describe('close', () => {

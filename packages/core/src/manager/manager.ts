@@ -88,7 +88,8 @@ export interface VMManager<D extends Drivers = Drivers> extends AsyncDisposable 
   list(filter?: ListFilter & { driver?: DriverName<D> }, options?: CallOptions): Promise<VMSummary[]>
   /** What happens to machines, of every driver or of one, from the first pull on. Ends with the manager. */
   events(options?: StreamOptions & { driver?: DriverName<D> }): AsyncIterableIterator<VMEvent>
-  /** Deletes what nobody will delete any more; see the guide on clean-up. */
+  /** Deletes what nobody will delete any more; see the guide on clean-up. Engines that are not there are passed over, unless
+   * the one that is asked for by name: then it is `BACKEND_UNAVAILABLE`. */
   sweep(options?: CallOptions & { driver?: DriverName<D> }): Promise<SweptMachine[]>
   close(): Promise<void>
 }
@@ -198,8 +199,12 @@ class Manager {
   async sweep(options?: CallOptions & { driver?: string }): Promise<SweptMachine[]> {
     const { driver, rest } = takeDriver(options, 'options')
     const call = readOptions(OPTIONS.call, rest)
-    const swept = await Promise.all(this.#chosen(driver).map(({ backend }) => sweepBackend(backend, call)))
-    return swept.flat()
+    const sweepOne = async ({ backend }: Entry): Promise<SweptMachine[]> => {
+      // A sweep at the start of an app must not fail for an engine that is not there; asked for by name, it does.
+      if (driver === undefined && !(await backend.probe(call)).available) return []
+      return sweepBackend(backend, call)
+    }
+    return (await Promise.all(this.#chosen(driver).map(sweepOne))).flat()
   }
 
   #chosen(driver: string | undefined): Entry[] {
