@@ -451,6 +451,8 @@ describe('sweep', () => {
 
   it('passes over an engine that is not there, unless it is asked for by name', async () => {
     const { manager } = setUp({ overrides: { probe: async () => ({ available: false, reason: 'no engine', missing: {} }) } })
+    // Other tests have registered drivers that cannot be made; this one is about the manager's own.
+    vi.spyOn(manager, 'drivers', 'get').mockReturnValue(['fake'])
     expect(await manager.sweep()).toEqual([])
     await expect(manager.sweep({ driver: 'fake' })).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' })
   })
