@@ -28,7 +28,7 @@ it('a machine outlives its app, and its exit and output are exact', async () => 
   const gone = once(child, 'exit')
   const id = (await answer(child)) as string
   expect(await gone).toEqual([null, 'SIGKILL'])
-  expect(await machines.driver.find?.('orphan', ctx)).toBe(id)
+  expect(await machines.driver.find('orphan', ctx)).toBe(id)
   expect((await machines.driver.wait(id, ctx)).code).toBe(42)
   expect((await logs(machines.driver, id)).map(({ text }) => text)).toEqual(['still here'])
 })

@@ -9,7 +9,7 @@ const MAX = 1024 * 1024
 it('keeps the size of the logs below the cap, loses no line in between, and cursors go on', { timeout: 60_000 }, async () => {
   await using machines = bench({ logs: { maxBytes: MAX } })
   const id = await machines.start(
-    ['sh', '-c', 'i=0; while [ $i -lt 60000 ]; do echo "line $i ${PAD}"; i=$((i+1)); done; echo end; sleep 1000'],
+    ['sh', '-c', 'i=0; while [ $i -lt 60000 ]; do echo "line $i $PAD"; i=$((i+1)); done; echo end; sleep 1000'],
     {
       env: { PAD: 'x'.repeat(80) },
     },

@@ -71,7 +71,7 @@ it('names and ids that are paths lead nowhere', async () => {
   for (const id of ['..', '../..', 'real/../real', '~000000000000', '../real~000000000000', 'real~00000000000g', '', 'a\0b']) {
     await expect(machines.driver.getStatus(id, ctx)).rejects.toMatchObject({ code: 'NOT_FOUND' })
     await expect(machines.driver.delete(id, { force: true }, ctx)).rejects.toMatchObject({ code: 'NOT_FOUND' })
-    await expect(machines.driver.find?.(id, ctx)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    await expect(machines.driver.find(id, ctx)).rejects.toMatchObject({ code: 'NOT_FOUND' })
   }
 })
 
