@@ -168,7 +168,7 @@ export function lifecycle(test: Test): void {
 }
 
 /** Where there are logs, waits until the main process has said so: before that it may not have set up its signals. */
-export async function ready(t: Tools, vm: FullVM): Promise<void> {
+async function ready(t: Tools, vm: FullVM): Promise<void> {
   if (vm.supports('logs')) await vm.waitFor({ log: 'ready', timeoutMs: t.ms(20_000) })
   else t.skip(`it cannot be seen when the machine is ready; logs: ${vm.missing.logs}`)
 }

@@ -39,7 +39,7 @@ function copyOf(config: VMConfig): Record<string, unknown> {
 }
 
 /** @throws VMKitError `INVALID_CONFIG` naming `field` */
-export function parseName(value: unknown, field: string): string {
+function parseName(value: unknown, field: string): string {
   return validate(nameSchema(), value, { root: field })
 }
 

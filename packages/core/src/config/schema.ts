@@ -45,7 +45,7 @@ function unit(parse: (value: number | string) => number, expected: string) {
 }
 
 /** Text by name. zod's own record drops a name `__proto__` without a word. */
-export function textRecord(key: z.ZodMiniType<string, string>, value: z.ZodMiniType<string, string>) {
+function textRecord(key: z.ZodMiniType<string, string>, value: z.ZodMiniType<string, string>) {
   return z.pipe(z.custom<Record<string, string>>(hasNoProto, NO_PROTO), z.record(key, value))
 }
 

@@ -232,5 +232,3 @@ type Methods<K extends Capability> = [K] extends [never] ? unknown : MethodsOf<K
 
 /** A machine of a driver with this manifest. */
 export type VM<C extends CapabilityManifest = AnyCapabilities> = VMBase<C> & Methods<Keys<C, true>>
-
-export type { ExecExit }
