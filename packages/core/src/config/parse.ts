@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { invalidConfigFrom, typeOf } from '../errors.js'
-import { configSchema, name as nameSchema } from './schema.js'
+import { configSchema } from './schema.js'
 import type { MachineConfig, VMConfig } from './types.js'
 import { unreadable, validate } from './validate.js'
 
@@ -36,11 +36,6 @@ function copyOf(config: VMConfig): Record<string, unknown> {
   } catch (error) {
     throw unreadable('config', error)
   }
-}
-
-/** @throws VMKitError `INVALID_CONFIG` naming `field` */
-function parseName(value: unknown, field: string): string {
-  return validate(nameSchema(), value, { root: field })
 }
 
 function randomName(): string {

@@ -2,7 +2,6 @@
 import type { AnyCapabilities, Capability, CapabilityManifest } from '../capabilities.js'
 import type { DeviceConfig, Duration, Size } from '../config/types.js'
 import type {
-  ExecExit,
   ExecRequest,
   ExecResult,
   ExecSession,
