@@ -37,7 +37,12 @@ const every: Required<Pick<VMConfig, ConfigField>> = {
 
 function refused(config: VMConfig, fields: readonly ConfigField[] = []): string | undefined {
   const { given, parsed } = parseGiven(config)
-  return refusedField(given, parsed, { fields, name: 'subject' }, (capability, field) => new VMKitError('UNSUPPORTED', `${field} ${capability}`))?.message
+  return refusedField(
+    given,
+    parsed,
+    { fields, name: 'subject' },
+    (capability, field) => new VMKitError('UNSUPPORTED', `${field} ${capability}`),
+  )?.message
 }
 
 describe('refusedField', () => {
