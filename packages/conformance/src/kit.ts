@@ -176,9 +176,10 @@ export function createKit(options: ConformanceOptions): Kit {
       async child(): Promise<Child> {
         if (!options.child)
           throw new Error('The driver has durability `host`, so the fixture needs `child`: how another process makes the same driver')
-        const child = await startChild(options.child, 20_000 * patience)
-        undo.push(() => child.end())
-        return child
+        const starting = startChild(options.child, 20_000 * patience)
+        // Before it is there: a test that fails meanwhile must not leave it.
+        undo.push(() => starting.then((child) => child.end()).catch(() => {}))
+        return starting
       },
       undo: (task) => void undo.push(task),
       assertNothingLeft,
