@@ -55,7 +55,7 @@ export function readSnapshot(machine: Machine): Snapshot {
   return number === 0 ? { claim } : { claim, run: readRun(machine.folder, number, new Set(names)) }
 }
 
-export function lastRun(names: readonly string[]): number {
+function lastRun(names: readonly string[]): number {
   return names.reduce((last, name) => Math.max(last, Number(SUPERVISOR.exec(name)?.[1] ?? 0)), 0)
 }
 
@@ -135,7 +135,7 @@ export function exitOf(run: Run, reread: () => Run | undefined): VMExit | undefi
   return reread()?.ended?.exit ?? LOST
 }
 
-export function stateOf(snapshot: Snapshot, exit: VMExit | undefined): VMState {
+function stateOf(snapshot: Snapshot, exit: VMExit | undefined): VMState {
   const { run, claim } = snapshot
   if (!run) return claim === 'start' ? 'starting' : 'created'
   if (exit) return claim === 'start' ? 'starting' : 'stopped'

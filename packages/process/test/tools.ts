@@ -7,7 +7,7 @@ import { hasEnded, readStat } from '../src/proc.js'
 
 export const ctx: CallContext = { signal: new AbortController().signal, deadline: undefined, report: () => {} }
 
-export function configOf(command: string[], rest: Partial<MachineConfig> = {}): MachineConfig {
+function configOf(command: string[], rest: Partial<MachineConfig> = {}): MachineConfig {
   return {
     name: `m-${Math.random().toString(36).slice(2)}`,
     command,
