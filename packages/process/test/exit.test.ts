@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { readStat } from '../src/proc.js'
+import { hasEnded, type ProcessStat, processesSince, readStat } from '../src/proc.js'
 import { readSnapshot } from '../src/run.js'
 import { store } from '../src/store.js'
 import { bench, ctx, until } from './tools.js'
@@ -72,6 +72,8 @@ it('is lost when the supervisor and main are killed together', async () => {
   expect((await machines.driver.getStatus(id, ctx)).state).toBe('running')
   process.kill(run?.main?.pid as number, 'SIGKILL')
   expect(await machines.driver.wait(id, ctx)).toEqual({ code: null, signal: null, oom: null, reason: 'lost', at: null })
+  const helpers = processesSince(run?.supervisor as ProcessStat).filter((stat) => stat.session === run?.supervisor?.pid && !hasEnded(stat))
+  expect(helpers, 'what trimmed the logs').toEqual([])
   expect((await machines.driver.getStatus(id, ctx)).state).toBe('stopped')
   await machines.driver.start(id, ctx)
   expect((await machines.driver.getStatus(id, ctx)).state).toBe('running')
