@@ -19,6 +19,8 @@ export default defineConfig({
         include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'lib/**/*.test.ts'],
         testTimeout: 60_000,
         hookTimeout: 60_000,
+        // What those run are drivers made for a test: they tell nothing about the engines of this host.
+        ...(name.startsWith('tests/') ? { env: { VMKIT_REPORT_DIR: '', VMKIT_REQUIRE_BACKENDS: '' } } : {}),
       },
     })),
   },

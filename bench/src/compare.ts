@@ -24,7 +24,7 @@ const SEED = 20_261_121
 const EFFORT: Readonly<Record<Kind, Effort>> = {
   loop: { rounds: 100, warmup: 6, iterations: 50 },
   process: { rounds: 72, warmup: 3, iterations: 1 },
-  memory: { rounds: 12, warmup: 1, iterations: 1 },
+  memory: { rounds: 24, warmup: 1, iterations: 1 },
 }
 
 /** Enough to see that everything runs, and for nothing else: two pairs give no verdict. */

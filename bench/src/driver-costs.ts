@@ -18,16 +18,20 @@ const IMPORT_MOST_MS = 15
 const HEAP_MOST = megabytes(0.3)
 const USED_HEAP_MOST = megabytes(0.5)
 
+const IDLE_DRIVER = new URL('./idle-driver.mjs', import.meta.url).href
+
 /** What a driver costs an app that has imported core: time to import it, memory before and after it did a job. */
 export function driverCosts({ name, options = {}, config, libraries = [] }: DriverCosts): Comparison[] {
   // Children run in the driver's own folder, so that they resolve its libraries as it does.
   const cwd = packageFolder(name)
   const driver = `@vmkit/${name}`
   const core = importing('@vmkit/core')
-  const job = `import { createManager } from '@vmkit/core'
-const manager = createManager({ drivers: { [${JSON.stringify(name)}]: ${JSON.stringify(options)} } })
-const vm = await manager.create(${JSON.stringify(config)}, { driver: ${JSON.stringify(name)} })
+  const text = JSON.stringify
+  const job = (instance: string): string => `import { createManager } from '@vmkit/core'
+const manager = createManager({ drivers: { [${text(name)}]: ${instance} } })
+const vm = await manager.create(${text(config)}, { driver: ${text(name)} })
 await vm.start(); await vm.wait(); await vm.delete(); await manager.close()`
+  const idle = `import { idleDriver } from ${text(IDLE_DRIVER)}`
   return [
     {
       what: `import ${driver}`,
@@ -49,11 +53,11 @@ await vm.start(); await vm.wait(); await vm.delete(); await manager.close()`
     },
     {
       what: `heap of ${driver} after a job`,
-      against: ['core', ...libraries].join(' + '),
+      against: ['idle driver', ...libraries].join(' + '),
       kind: 'memory',
       unit: 'bytes',
-      ours: nodeHeap(`${importing(driver)}\n${job}`, cwd),
-      theirs: nodeHeap(importing('@vmkit/core', ...libraries), cwd),
+      ours: nodeHeap(`${importing('@vmkit/core', driver)}\n${job(text(options))}`, cwd),
+      theirs: nodeHeap(`${importing('@vmkit/core', ...libraries)}\n${idle}\n${job(`idleDriver(${text(Object.keys(config))})`)}`, cwd),
       bar: { on: 'difference', most: USED_HEAP_MOST },
     },
   ]

@@ -1,4 +1,4 @@
-/** `npm run bench -- [suite …] [--quick] [--gate]`: see bench/README.md. */
+/** `npm run bench -- [suite …] [--only text] [--quick] [--gate]`: see bench/README.md. */
 import { readdir } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { compare } from './compare.js'
@@ -8,9 +8,13 @@ import type { Suite } from './suite.js'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { quick: { type: 'boolean', default: false }, gate: { type: 'boolean', default: false } },
+  options: {
+    quick: { type: 'boolean', default: false },
+    gate: { type: 'boolean', default: false },
+    only: { type: 'string', default: '' },
+  },
 })
-const { quick, gate } = values
+const { quick, gate, only } = values
 const known = (await readdir(new URL('suites/', import.meta.url))).map((file) => file.replace(/\.ts$/, '')).sort()
 const unknown = positionals.filter((name) => !known.includes(name))
 if (unknown.length > 0) {
@@ -44,6 +48,7 @@ async function runSuite(name: string): Promise<SuiteReport> {
   const skipped = await suite.unavailable?.()
   if (skipped !== undefined) return { ...report, skipped }
   for await (const item of suite.comparisons()) {
+    if (!item.what.includes(only)) continue
     if ('omitted' in item) {
       report.omitted.push({ what: item.what, reason: item.omitted })
       continue

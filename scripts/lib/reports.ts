@@ -48,8 +48,10 @@ export function describeReports(reports: readonly EngineReport[]): string {
     report.engine ?? '',
   ])
   const notes = reports.flatMap((report) => [
-    ...(report.refused ?? []).map(({ capability, reason }) => `  ${title(report)} refuses ${capability}: ${reason}`),
-    ...byReason(report).map(([reason, tests]) => `  ${title(report)} did not run ${tests.length}: ${reason}`),
+    ...grouped(report.refused ?? []).map(
+      ([reason, items]) => `  ${title(report)} refuses ${items.map((each) => each.capability).join(', ')}: ${reason}`,
+    ),
+    ...grouped(shortened(report)).map(([reason, items]) => `  ${title(report)} did not run ${items.length}: ${reason}`),
   ])
   return [table([['engine', '', 'result', 'version'], ...rows]), ...notes].join('\n')
 }
@@ -60,9 +62,14 @@ export function unexplained(skipped: readonly string[], reports: readonly Engine
   return skipped.filter((name) => !explained.some((test) => name.endsWith(test)))
 }
 
-function byReason({ skipped = [] }: EngineReport): [string, string[]][] {
-  const reasons = [...new Set(skipped.map(({ reason }) => reason))]
-  return reasons.map((reason) => [reason, skipped.filter((each) => each.reason === reason).map(({ test }) => test)])
+function grouped<T extends { reason: string }>(items: readonly T[]): [string, T[]][] {
+  return [...new Set(items.map(({ reason }) => reason))].map((reason) => [reason, items.filter((each) => each.reason === reason)])
+}
+
+// A test of a refused capability has the reason that is told with the refusal.
+function shortened({ skipped = [], refused = [] }: EngineReport): { reason: string }[] {
+  const told = new Set(refused.map(({ capability, reason }) => `${capability}: ${reason}`))
+  return skipped.map(({ reason }) => ({ reason: told.has(reason) ? 'for what it refuses, the refusal is tested' : reason }))
 }
 
 function title(report: EngineReport): string {

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { installNode, OTHER_NODES } from './node-versions.js'
 import { describeReports, freshFolder, readReports, unexplained } from './reports.js'
-import { ROOT, run } from './run.js'
+import { ROOT, readLog, run } from './run.js'
 import { type Counts, runTests } from './vitest.js'
 import { publicPackages, typedFolders } from './workspaces.js'
 
@@ -38,7 +38,16 @@ function commands(name: string, ...lines: (readonly string[])[]): Step {
 }
 
 const build = commands('build', ['npm', 'run', '--silent', 'build'])
-const backends = commands('backends up', ['scripts/backends', 'up'])
+
+/** The engines, each with the version that answered. */
+const backends: Step = {
+  name: 'backends up',
+  async run(log) {
+    const ended = await commands('', ['scripts/backends', 'up']).run(log)
+    const proved = (await readLog(log)).split('\n').filter((line) => line.includes(' proved: '))
+    return { ...ended, note: proved.join('\n') }
+  },
+}
 
 /** By path: both TypeScripts call themselves `tsc`. */
 const typescript = (name: string) => (folder: string) => [process.execPath, join(ROOT, 'node_modules', name, 'bin/tsc'), '-p', folder]

@@ -4,8 +4,7 @@ import { existsSync } from 'node:fs'
 import { constants } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { registerDriver } from '@vmkit/core'
-import { invalidConfig, type VMDriver, type VMExit, type VMInfo, VMKitError, validate } from '@vmkit/core/driver'
-import { strictObject } from '@vmkit/core/schema'
+import { invalidConfig, type VMDriver, type VMExit, type VMInfo, VMKitError } from '@vmkit/core/driver'
 
 // The backend is this process: every instance of the driver sees the same threads, and they die with it (durability `app`).
 const machines = new Map<string, VMInfo>()
@@ -17,14 +16,14 @@ export const threads = (): VMDriver<typeof capabilities> => ({
   name: 'threads',
   apiVersion: 1,
   capabilities,
-  fields: Object.freeze(['command', 'env'] as const),
+  fields: Object.freeze(['command', 'env', 'stop'] as const),
   durability: 'app',
   isolation: 'none',
   probe: async () => ({ available: true, engine: `Node.js ${process.version}`, missing: {} }),
   async create(config) {
-    const { name, labels, command: [file = ''] = [] } = config
+    const { name, labels, stop, command: [file = ''] = [] } = config
     if (!existsSync(file)) throw invalidConfig('config.command', 'a JavaScript file and its arguments', file)
-    validate(strictObject({}), config.driverOptions.threads ?? {}, { root: 'config.driverOptions.threads' })
+    if (!(stop.signal in constants.signals)) throw invalidConfig('config.stop.signal', 'the name of a signal', stop.signal)
     for (const other of machines.values()) if (other.name === name) throw new VMKitError('ALREADY_EXISTS', `The name ${name} is taken`)
     const own = { id: crypto.randomUUID(), createdAt: Date.now(), startedAt: null, pid: null, addresses: [], ports: [] }
     machines.set(own.id, { ...own, driver: 'threads', name, labels, config, state: 'created' })
@@ -49,7 +48,7 @@ export const threads = (): VMDriver<typeof capabilities> => ({
       throw error
     })
   },
-  async stop(id, { signal = 'SIGTERM', graceMs = find(id).config.stop.graceMs }, ctx) {
+  async stop(id, { signal = find(id).config.stop.signal, graceMs = find(id).config.stop.graceMs }, ctx) {
     send(id, signal)
     const timer = setTimeout(send, graceMs, id, 'SIGKILL')
     await until(() => !running.has(id), ctx.signal).finally(() => clearTimeout(timer))

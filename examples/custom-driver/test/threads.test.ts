@@ -21,3 +21,10 @@ it('refuses a command that is no file', async () => {
   await expect(creating).rejects.toMatchObject({ code: 'INVALID_CONFIG', message: expect.stringContaining('`config.command`') })
   expect(await manager.list()).toEqual([])
 })
+
+it('refuses a stop signal that is none before it makes anything', async () => {
+  await using manager = createManager()
+  const creating = manager.create({ command: [program], stop: { signal: 'SIGNOSUCH' } }, { driver: 'threads' })
+  await expect(creating).rejects.toMatchObject({ code: 'INVALID_CONFIG', field: 'config.stop.signal' })
+  expect(await manager.list()).toEqual([])
+})

@@ -43,13 +43,15 @@ export function table(rows: readonly (readonly string[])[], columns: readonly Co
   return rows.map((row, line) => `  ${row.map((text, i) => cell(text, i, line === 0)).join('  ')}`.trimEnd()).join('\n')
 }
 
-/** Breaks a text at spaces; what follows the first line is indented as deep as its mark. */
+/** Breaks a text at spaces, and a word that is too long anywhere; all lines but the first are indented as deep as its mark. */
 export function paragraph(mark: string, text: string): string {
-  const lines = [mark]
-  for (const word of text.split(' ')) {
-    const line = lines.at(-1) as string
-    if (line.length + 1 + word.length <= WIDTH || line.trim() === '') lines[lines.length - 1] = `${line} ${word}`
-    else lines.push(`${' '.repeat(mark.length)} ${word}`)
+  const room = WIDTH - mark.length - 1
+  const words = text.split(' ').flatMap((word) => word.match(new RegExp(`.{1,${room}}`, 'gu')) ?? [])
+  const lines: string[] = []
+  for (const word of words) {
+    const last = lines.at(-1)
+    if (last !== undefined && last.length + 1 + word.length <= room) lines[lines.length - 1] = `${last} ${word}`
+    else lines.push(word)
   }
-  return lines.join('\n')
+  return lines.map((line, i) => `${i === 0 ? mark : ' '.repeat(mark.length)} ${line}`).join('\n')
 }

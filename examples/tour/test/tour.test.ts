@@ -21,7 +21,7 @@ it('shows the matrix and the timings, does every job, and leaves nothing', async
   expect(await ended, output()).toEqual([0, null])
   const text = output()
   for (const capability of CAPABILITIES) expect(text).toMatch(new RegExp(`^ {2}${capability.replace('.', '\\.')} .*(yes|no|-)`, 'm'))
-  expect(text).toMatch(/\[1\] mock, vnc: a mock machine has no screen/)
+  expect(text).toMatch(/^ {2}\[\d\] mock, vnc: a mock machine has no screen$/m)
   for (const step of ['create', 'start', 'wait for port', 'call', 'exec', 'logs', 'metrics', 'pause', 'resume', 'stop', 'delete'])
     expect(text.split('How long it took')[1]).toMatch(new RegExp(`^ {2}${step} +\\d+\\.\\d +\\d+\\.\\d$`, 'm'))
   expect(text).toContain('2 drivers ran the job; 0 machines are left.')

@@ -17,7 +17,7 @@ export async function rejects(
   assert.fail(`${what}: expected ${expected.join(' or ')}, but it resolved with ${show(value)}`)
 }
 
-export function isTyped(error: unknown, expected: readonly ErrorCode[], what: string): VMKitError {
+function isTyped(error: unknown, expected: readonly ErrorCode[], what: string): VMKitError {
   if (!(error instanceof VMKitError))
     assert.fail(`${what}: expected a VMKitError, got ${error instanceof Error ? (error.stack ?? error.message) : show(error)}`)
   if (!expected.includes(error.code)) {

@@ -31,7 +31,7 @@ export interface Child {
   end(): Promise<void>
 }
 
-export const LOST = 'the child process ended before it answered'
+const LOST = 'the child process ended before it answered'
 
 export async function startChild(driver: ChildDriver, limitMs: number): Promise<Child> {
   const { NODE_EXTRA_CA_CERTS: _certificates, NODE_OPTIONS: _options, ...env } = process.env

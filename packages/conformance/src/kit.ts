@@ -40,6 +40,7 @@ export function createKit(options: ConformanceOptions): Kit {
   let manager: Manager | undefined
   let probe: HostProbe | undefined
   let failure: unknown
+  let present: readonly string[] = []
   let counter = 0
 
   const newManager = (): Manager => createManager({ drivers: { subject: options.createDriver() } })
@@ -49,6 +50,7 @@ export function createKit(options: ConformanceOptions): Kit {
   /** A failure here is told by every test, instead of hiding them all. */
   async function open(): Promise<void> {
     try {
+      present = (await options.leftovers?.()) ?? []
       manager = newManager()
       const handle = handleOf(manager)
       probe = await within(30_000 * patience, 'the probe', handle.probe())
@@ -77,12 +79,25 @@ export function createKit(options: ConformanceOptions): Kit {
     return left.length
   }
 
+  /** Compares the host with how the run found it; what a backend is still removing gets a moment. */
+  async function assertNothingLeft(): Promise<void> {
+    if (!options.leftovers) return
+    let more: string[] = []
+    await until(5000 * patience, 'clean-up', async () => {
+      more = ((await options.leftovers?.()) ?? []).filter((line) => !present.includes(line))
+      return more.length === 0
+    }).catch(() => {
+      throw new Error(`left on the host, and listed nowhere: ${more.join(', ')}`)
+    })
+  }
+
   async function close(): Promise<void> {
     try {
       await clean()
       if (manager && probe?.available) {
         const left = (await handleOf(manager).list()).filter(({ labels }) => labels[LABEL] === run)
         if (left.length > 0) throw new Error(`machines of the kit are left: ${left.map(({ name }) => name).join(', ')}`)
+        await assertNothingLeft()
       }
     } catch (error) {
       report.failed.push('the kit leaves nothing behind')
@@ -161,11 +176,13 @@ export function createKit(options: ConformanceOptions): Kit {
       async child(): Promise<Child> {
         if (!options.child)
           throw new Error('The driver has durability `host`, so the fixture needs `child`: how another process makes the same driver')
-        const child = await startChild(options.child, 20_000 * patience)
-        undo.push(() => child.end())
-        return child
+        const starting = startChild(options.child, 20_000 * patience)
+        // Before it is there: a test that fails meanwhile must not leave it.
+        undo.push(() => starting.then((child) => child.end()).catch(() => {}))
+        return starting
       },
       undo: (task) => void undo.push(task),
+      assertNothingLeft,
       mine: async () => (await driver.list()).filter(({ labels, name }) => labels[LABEL] === run || name.startsWith(`kit-${run}-`)),
       until: (what, condition, ms = 10_000) => until(ms * patience, what, condition),
       within: (ms, what, promise) => within(ms * patience, what, promise),

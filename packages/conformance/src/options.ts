@@ -8,8 +8,8 @@ import type { DeviceConfig, VMConfig, VMDriver } from '@vmkit/core'
 export interface Runner {
   describe(name: string, define: () => void): unknown
   it(name: string, run: (...context: unknown[]) => Promise<void>, timeoutMs?: number): unknown
-  before(run: () => Promise<void>, timeoutMs?: number): unknown
-  after(run: () => Promise<void>, timeoutMs?: number): unknown
+  before(run: () => Promise<void>): unknown
+  after(run: () => Promise<void>): unknown
 }
 
 /**
@@ -81,6 +81,7 @@ export const CONCERNS = [
   'pause',
   'limits',
   'ports',
+  'restart',
   'attach',
   'volumes-networks',
   'devices',
@@ -118,6 +119,9 @@ export interface ConformanceOptions {
   disrupt?: { down(): Promise<void>; up(): Promise<void> }
   /** Makes a machine on the backend behind vmkit's back, and removes it. The id and the name, as the backend has them. */
   foreign?(): Promise<{ id: string; name: string; remove(): Promise<void> }>
+  /** What of the driver is on this host now, beside machines that are listed: state folders, processes, cgroups, mounts, each
+   * as a line. Compared before and after, so that nothing is left that `list()` does not show. */
+  leftovers?(): Promise<string[]>
   /** A driver on another backend ("another host") of the same kind, for migration. */
   createTarget?(): VMDriver
   images?: {

@@ -51,6 +51,8 @@ export interface Tools {
   child(): Promise<Child>
   /** To be done after the test, whatever happens. */
   undo(task: () => Promise<unknown>): void
+  /** When no machine of the kit exists: whether the fixture's `leftovers` are as the run found them. */
+  assertNothingLeft(): Promise<void>
   /** The machines of this run that exist now. */
   mine(): Promise<VMSummary[]>
   until<T>(what: string, condition: () => Promise<T> | T, ms?: number): Promise<NonNullable<Exclude<T, false>>>

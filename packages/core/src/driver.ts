@@ -235,7 +235,8 @@ export interface VMDriver<C extends CapabilityManifest = CapabilityManifest> ext
   readonly name: string
   readonly apiVersion: 1
   readonly capabilities: C
-  /** Config fields it honours beside those that its capabilities bring, and beside `name`, `labels`, `ttl`, `driverOptions`. */
+  /** Config fields it honours beside those that its capabilities bring, and beside `name`, `labels`, `ttl`. A driver that takes
+   * options of its own names `driverOptions` and checks its entry there; without it, core refuses one. */
   readonly fields: readonly ConfigField[]
   /** `host`: machines outlive the app. `app`: they die with it. */
   readonly durability: 'host' | 'app'

@@ -36,7 +36,7 @@ export interface FakeOptions {
   probe?: Partial<HostProbe>
 }
 
-export const KILLED: VMExit = { code: null, signal: 'SIGKILL', oom: false, reason: 'signalled', at: 1 }
+const KILLED: VMExit = { code: null, signal: 'SIGKILL', oom: false, reason: 'signalled', at: 1 }
 
 /** Resolves never; rejects when the call is aborted, like a driver that keeps the contract. */
 export function untilAborted(ctx: CallContext): Promise<never> {

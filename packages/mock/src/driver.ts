@@ -19,7 +19,7 @@ import { ensureImage, enterCall, mockImages } from './images.js'
 import { Machine, type SavedState } from './machine.js'
 import { mockMigration } from './migration.js'
 import { mockNetworks, mockVolumes } from './named.js'
-import { type MockDriver, type MockOptions, readOptions, refuseMachineOptions } from './options.js'
+import { type MockDriver, type MockOptions, readOptions } from './options.js'
 
 export { MockBackend, type MockBackendOptions, mockBackend } from './backend.js'
 export { type Clock, type FakeClock, fakeClock, realClock } from './clock.js'
@@ -70,7 +70,6 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
 
     async create(config, ctx) {
       await enter('create', ctx)
-      refuseMachineOptions(config.driverOptions.mock)
       checkSurroundings(backend, config)
       if (config.image !== undefined) await ensureImage(backend, config.image, config.pull, ctx)
       const machine = new Machine(config, backend.surroundings)

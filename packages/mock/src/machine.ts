@@ -189,8 +189,12 @@ export class Machine {
   /** Ends the main process: signal, grace, SIGKILL. Resolves when all is over. */
   async stop(signal: string, graceMs: number, abort: AbortSignal): Promise<void> {
     const { main } = this
-    if (!main) return
     this.#stopping = true
+    if (!main) {
+      // It waits to start again by itself.
+      if (this.state === 'starting') this.state = 'stopped'
+      return
+    }
     this.state = 'stopping'
     const over = new AbortController()
     void main.exited.then(() => over.abort())
@@ -252,7 +256,9 @@ export class Machine {
     if (this.main !== main) return
     this.main = undefined
     this.exit = exit
-    this.state = 'stopped'
+    const again = this.#shouldRestart(exit)
+    // Not `stopped`: a stop must reach it, or it would start again after somebody stopped it.
+    this.state = again ? 'starting' : 'stopped'
     this.health = undefined
     this.listeners.clear()
     closePorts(this.#servers)
@@ -260,7 +266,7 @@ export class Machine {
     this.logs.flush(this.#world.clock.now())
     this.emit({ type: 'stopped', exit })
     for (const tell of this.#exits.splice(0)) tell(exit)
-    if (this.#shouldRestart(exit)) void this.#restart()
+    if (again) void this.#restart()
   }
 
   #shouldRestart(exit: VMExit): boolean {
@@ -272,8 +278,11 @@ export class Machine {
   async #restart(): Promise<void> {
     this.#restarts += 1
     await this.#world.clock.sleep(RESTART_DELAY_MS)
-    // Somebody may have started or deleted it meanwhile.
-    if (this.state === 'stopped' && !this.#stopping) await this.start().catch(() => {})
+    // Somebody may have started, stopped or deleted it meanwhile.
+    if (this.state !== 'starting') return
+    await this.start().catch(() => {
+      this.state = 'stopped'
+    })
   }
 }
 

@@ -1,4 +1,4 @@
-import { type VMDriver, validate } from '@vmkit/core/driver'
+import { lazily, type VMDriver, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
 import { MockBackend, type MockBackendOptions, mockBackend } from './backend.js'
 import type { capabilities } from './capabilities.js'
@@ -12,32 +12,26 @@ export interface MockOptions extends MockBackendOptions {
 
 export type MockDriver = VMDriver<typeof capabilities>
 
-const latency = z.union([z.number(), z.strictObject({ min: z.number(), max: z.number() })])
-const schema = z.strictObject({
-  clock: z.optional(z.unknown()),
-  latency: z.optional(z.union([latency, z.record(z.string(), latency)])),
-  seed: z.optional(z.number()),
-  programs: z.optional(
-    z.record(
-      z.string(),
-      z.custom((value) => typeof value === 'function', 'a function'),
+const latency = lazily(() => z.union([z.number(), z.strictObject({ min: z.number(), max: z.number() })]))
+const schema = lazily(() =>
+  z.strictObject({
+    clock: z.optional(z.unknown()),
+    latency: z.optional(z.union([latency(), z.record(z.string(), latency())])),
+    seed: z.optional(z.number()),
+    programs: z.optional(
+      z.record(
+        z.string(),
+        z.custom((value) => typeof value === 'function', 'a function'),
+      ),
     ),
-  ),
-  registry: z.optional(z.array(z.string())),
-  backend: z.optional(z.instanceof(MockBackend)),
-  without: z.optional(z.record(z.string(), z.string())),
-})
-
-// Not exported: a schema in the public types would make apps need zod.
-const machineOptions = z.strictObject({})
-
-/** A mock machine takes no options of its own. @throws VMKitError `INVALID_CONFIG` naming what was given */
-export function refuseMachineOptions(given: unknown = {}): void {
-  validate(machineOptions, given, { root: 'config.driverOptions.mock', driver: 'mock' })
-}
+    registry: z.optional(z.array(z.string())),
+    backend: z.optional(z.instanceof(MockBackend)),
+    without: z.optional(z.record(z.string(), z.string())),
+  }),
+)
 
 /** @throws VMKitError `INVALID_CONFIG` naming the option */
 export function readOptions(options: MockOptions): { backend: MockBackend; without: NonNullable<MockOptions['without']> } {
-  validate(schema, options, { root: 'options', driver: 'mock' })
+  validate(schema(), options, { root: 'options', driver: 'mock' })
   return { backend: options.backend ?? mockBackend(options), without: options.without ?? {} }
 }

@@ -61,7 +61,7 @@ function parentOf(name: string, mounts: readonly Mount[], own: ReadonlyMap<strin
   }
 }
 
-export function limitV1({ folders }: CgroupRecord, { cpus, memory, pids }: Limits): void {
+function limitV1({ folders }: CgroupRecord, { cpus, memory, pids }: Limits): void {
   if (cpus !== undefined && folders.cpu) {
     writeText(join(folders.cpu, 'cpu.cfs_period_us'), String(CPU_PERIOD_US))
     writeText(join(folders.cpu, 'cpu.cfs_quota_us'), String(cpuQuota(cpus)))

@@ -47,13 +47,19 @@ export function parseMounts(mountinfo: string): Mount[] {
     const [type, , superOptions = ''] = right?.split(' ') ?? []
     if (type !== 'cgroup' && type !== 'cgroup2') continue
     const readOnly = (fields[5] ?? '').split(',').includes('ro')
-    mounts.push({ root: unescape(fields[3] ?? '/'), path: unescape(fields[4] ?? ''), type, options: superOptions.split(','), readOnly })
+    mounts.push({
+      root: unescapeOctal(fields[3] ?? '/'),
+      path: unescapeOctal(fields[4] ?? ''),
+      type,
+      options: superOptions.split(','),
+      readOnly,
+    })
   }
   return mounts
 }
 
 // Spaces and the like are octal there.
-function unescape(text: string): string {
+function unescapeOctal(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
 }
 

@@ -1,5 +1,3 @@
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import type { LogSource, VMDriver, VMInfo, VMSummary } from '@vmkit/core/driver'
 import { capabilities } from './capabilities.js'
 import { create } from './create.js'
@@ -22,9 +20,21 @@ export type { ProcessMachineOptions } from './limits.js'
 export type { ProcessOptions } from './options.js'
 export { capabilities }
 
-const FIELDS: VMDriver['fields'] = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files'] as const)
+const FIELDS: VMDriver['fields'] = Object.freeze([
+  'command',
+  'args',
+  'env',
+  'workdir',
+  'user',
+  'tty',
+  'stop',
+  'files',
+  'driverOptions',
+] as const)
 
-export type ProcessDriver = VMDriver<typeof capabilities>
+type Present = 'pause' | 'resume' | 'execStream' | 'logs' | 'attach' | 'events' | 'files' | 'resize' | 'find'
+
+export type ProcessDriver = VMDriver<typeof capabilities> & Required<Pick<VMDriver, Present>>
 
 /**
  * Host processes as machines. Nothing is touched before the first call.

@@ -70,7 +70,10 @@ export function findAccount(user: string, passwd = readText('/etc/passwd'), grou
 }
 
 function rows(text: string): string[][] {
-  return text.split('\n').map((line) => line.split(':'))
+  return text
+    .split('\n')
+    .map((line) => line.split(':'))
+    .filter((fields) => fields.length >= 3)
 }
 
 function readText(path: string): string {

@@ -10,7 +10,7 @@ import { exitOf, parseExit, readSnapshot, statusOf } from './run.js'
 import type { Store } from './store.js'
 import { changes } from './watch.js'
 
-export const JOURNAL = 'events.log'
+const JOURNAL = 'events.log'
 const LARGEST_JOURNAL = 2 ** 20
 const POLL_MS = 500
 const UNKNOWN: VMExit = { code: null, signal: null, oom: null, reason: 'unknown', at: null }

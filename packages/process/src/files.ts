@@ -58,7 +58,7 @@ async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 }
 
 /** @throws VMKitError `INVALID_CONFIG` for a path that leaves `root` by its text alone */
-export function below(root: string, path: string): string {
+function below(root: string, path: string): string {
   const full = resolve(root, path)
   if (full !== root && !full.startsWith(root + sep)) throw leaves(path)
   return full

@@ -150,7 +150,7 @@ export async function stop(machine: Machine, options: StopOptions, signal: Abort
 }
 
 /** Kills what lives, waits until the exit is written, and leaves no process. */
-export async function end(machine: Machine, run: Run, signal: AbortSignal): Promise<void> {
+async function end(machine: Machine, run: Run, signal: AbortSignal): Promise<void> {
   // What has ended by itself is let tell how, before anything is killed.
   if (run.main && !isAlive(run.main))
     await untilEnded(machine, AbortSignal.any([signal, AbortSignal.timeout(EXIT_WRITE_MS)])).catch(() => {})

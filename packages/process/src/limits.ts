@@ -21,7 +21,7 @@ export interface ProcessMachineOptions {
 const schema = z.strictObject({ cgroup: z.optional(z.boolean()) })
 
 /** @throws VMKitError `INVALID_CONFIG` naming the option */
-export function machineOptions(config: MachineConfig): ProcessMachineOptions {
+function machineOptions(config: MachineConfig): ProcessMachineOptions {
   return validate(schema, config.driverOptions[DRIVER] ?? {}, { root: 'config.driverOptions.process', driver: DRIVER, operation: 'create' })
 }
 

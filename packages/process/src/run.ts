@@ -2,7 +2,7 @@
  * A run is one life of the main process. Its files, made by the supervisor, end in its number:
  * `supervisor.N` (boot id, stat line), `main.N` (stat line), `exit.N` (status, how, OOM kills, uptime), `message.N`.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readdirSync, readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import type { VMExit, VMState, VMStatus } from '@vmkit/core/driver'
@@ -55,19 +55,19 @@ export function readSnapshot(machine: Machine): Snapshot {
   return number === 0 ? { claim } : { claim, run: readRun(machine.folder, number, new Set(names)) }
 }
 
-export function lastRun(names: readonly string[]): number {
+function lastRun(names: readonly string[]): number {
   return names.reduce((last, name) => Math.max(last, Number(SUPERVISOR.exec(name)?.[1] ?? 0)), 0)
 }
 
 function readRun(folder: string, number: number, names: ReadonlySet<string>): Run {
-  const [boot = '', ...rest] = (readLine(join(folder, `supervisor.${number}`)) ?? '').split(' ')
-  const mainFile = join(folder, `main.${number}`)
-  const main = parseStat(readLine(mainFile) ?? '')
+  const [boot = '', ...rest] = (readLine(join(folder, `supervisor.${number}`))?.text ?? '').split(' ')
+  const mainLine = readLine(join(folder, `main.${number}`))
+  const main = mainLine && parseStat(mainLine.text)
   return {
     number,
     supervisor: parseStat(rest.join(' ')),
     main,
-    startedAt: main ? Math.round(statSync(mainFile).mtimeMs) : null,
+    startedAt: mainLine ? Math.round(mainLine.writtenAt) : null,
     ended: readExit(join(folder, `exit.${number}`)),
     earlierBoot: boot !== '' && boot !== bootId(),
     paused: names.has(`paused.${number}`),
@@ -77,14 +77,25 @@ function readRun(folder: string, number: number, names: ReadonlySet<string>): Ru
 
 /** The main process of a run, once the supervisor has told it. */
 export function readMain(machine: Machine, number: number): ProcessStat | undefined {
-  return parseStat(readLine(join(machine.folder, `main.${number}`)) ?? '')
+  return parseStat(readLine(join(machine.folder, `main.${number}`))?.text ?? '')
+}
+
+interface Line {
+  text: string
+  /** Epoch milliseconds. */
+  writtenAt: number
 }
 
 /** A whole line, or nothing: what the shell writes comes in one write with its newline. */
-function readLine(path: string): string | undefined {
+function readLine(path: string): Line | undefined {
   try {
-    const text = readFileSync(path, 'latin1')
-    return text.endsWith('\n') ? text.slice(0, -1) : undefined
+    const file = openSync(path, 'r')
+    try {
+      const text = readFileSync(file, 'latin1')
+      return text.endsWith('\n') ? { text: text.slice(0, -1), writtenAt: fstatSync(file).mtimeMs } : undefined
+    } finally {
+      closeSync(file)
+    }
   } catch (error) {
     if (errno(error) === 'ENOENT') return undefined
     throw systemError(error)
@@ -93,7 +104,7 @@ function readLine(path: string): string | undefined {
 
 function readExit(path: string): ExitRecord | undefined {
   const line = readLine(path)
-  return line === undefined ? undefined : parseExit(line, statSync(path).mtimeMs)
+  return line && parseExit(line.text, line.writtenAt)
 }
 
 /** `status how oomKills uptime`, as the supervisor writes it. */
@@ -135,7 +146,7 @@ export function exitOf(run: Run, reread: () => Run | undefined): VMExit | undefi
   return reread()?.ended?.exit ?? LOST
 }
 
-export function stateOf(snapshot: Snapshot, exit: VMExit | undefined): VMState {
+function stateOf(snapshot: Snapshot, exit: VMExit | undefined): VMState {
   const { run, claim } = snapshot
   if (!run) return claim === 'start' ? 'starting' : 'created'
   if (exit) return claim === 'start' ? 'starting' : 'stopped'

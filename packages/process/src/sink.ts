@@ -9,7 +9,7 @@ export function byteSink(stream: Writable | null): ByteSink {
   const closed = (): VMKitError => new VMKitError('INVALID_STATE', 'The stdin is closed', { driver: DRIVER })
   return {
     async write(data) {
-      if (!stream || !stream.writable) throw closed()
+      if (!stream?.writable) throw closed()
       if (stream.write(data)) return
       await new Promise<void>((resolve, reject) => {
         const onDrain = (): void => {

@@ -46,6 +46,8 @@ if [ -n "$fallocate" ]; then
     while :; do
       sleep 2 &
       wait $!
+      # The supervisor was killed: there is nothing to keep any more.
+      kill -0 $$ 2>/dev/null || exit
       trim "$dir/stdout"
       trim "$dir/stderr"
       trim "$dir/console"

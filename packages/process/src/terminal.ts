@@ -1,5 +1,5 @@
 /** The main process from outside: its stdin and terminal, and what it writes from now on. */
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
@@ -30,7 +30,9 @@ export async function attach(host: Host, machine: Machine): Promise<TerminalSess
   const leave = new AbortController()
   const sources: LogSource[] = machine.config.tty ? ['console'] : ['stdout', 'stderr']
   const output = channel<OutputChunk>({ capacity: 4 })
-  void follow(machine, sources, output.write, leave.signal).then(
+  // Now, before anything can be written to it: what it answers must not be missed.
+  const places = sources.map((source) => ({ source, position: statSync(join(machine.folder, source)).size }))
+  void follow(machine, places, output.write, leave.signal).then(
     () => output.end(),
     (error: unknown) => output.end(error),
   )
@@ -51,22 +53,21 @@ export async function attach(host: Host, machine: Machine): Promise<TerminalSess
 /** What is written from now on, until the machine has ended or the reader has left. */
 async function follow(
   machine: Machine,
-  sources: readonly LogSource[],
+  places: { source: LogSource; position: number }[],
   write: (chunk: OutputChunk) => Promise<boolean>,
   signal: AbortSignal,
 ): Promise<void> {
   const watch = changes(machine.folder, POLL_MS)
-  const files = await Promise.all(sources.map(async (source) => ({ source, file: await open(join(machine.folder, source), 'r') })))
+  const files = await Promise.all(places.map(async (place) => ({ ...place, file: await open(join(machine.folder, place.source), 'r') })))
   try {
-    const positions = await Promise.all(files.map(async ({ file }) => (await file.stat()).size))
     for (;;) {
       const ended = hasEnded(machine)
-      for (const [index, { source, file }] of files.entries()) {
+      for (const entry of files) {
         for (;;) {
-          const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(CHUNK), 0, CHUNK, positions[index] as number)
+          const { buffer, bytesRead } = await entry.file.read(Buffer.allocUnsafe(CHUNK), 0, CHUNK, entry.position)
           if (bytesRead === 0) break
-          positions[index] = (positions[index] as number) + bytesRead
-          if (!(await write({ source, data: buffer.subarray(0, bytesRead) }))) return
+          entry.position += bytesRead
+          if (!(await write({ source: entry.source, data: buffer.subarray(0, bytesRead) }))) return
         }
       }
       if (ended || signal.aborted) return

@@ -19,8 +19,9 @@ export function membersOf(machine: Machine, run: Run): ProcessStat[] {
   const first = supervisor ?? main
   if (!first) return []
   const isMain = (stat: ProcessStat): boolean => stat.pid === main?.pid && stat.start === main.start
-  // Main is in the session of its supervisor until it has its own.
-  const candidates = processesSince(first).filter((stat) => !hasEnded(stat) && (stat.session !== supervisor?.pid || isMain(stat)))
+  // Main is in the session of its supervisor until it has its own. What a dead supervisor left there goes too.
+  const kept = supervisor && isAlive(supervisor) ? supervisor.pid : undefined
+  const candidates = processesSince(first).filter((stat) => !hasEnded(stat) && (stat.session !== kept || isMain(stat)))
   const mainAlive = main !== undefined && isAlive(main)
   const isMember = (stat: ProcessStat): boolean =>
     isMain(stat) ||

@@ -16,6 +16,9 @@ interface Case {
 
 const killed: VMExit = { code: 0, signal: null, oom: null, reason: 'exited', at: 1 }
 
+/** A host that nobody cleans. */
+const folders: string[] = []
+
 const CASES: Case[] = [
   { wrong: 'claims pause and has no method', caught: 'manifest: claims fit the methods', spoil: () => ({ pause: undefined }) },
   {
@@ -276,6 +279,17 @@ const CASES: Case[] = [
             : Promise.reject(lost),
       }
     },
+  },
+  {
+    wrong: 'leaves on the host what nothing lists',
+    caught: 'abort: create that is aborted at any moment leaves nothing',
+    spoil: (driver) => ({
+      create(config, ctx) {
+        folders.push(`folder of ${config.name}`)
+        return driver.create(config, ctx)
+      },
+    }),
+    options: { leftovers: async () => [...folders] },
   },
   {
     wrong: 'forgets a timer at close',

@@ -24,6 +24,14 @@ describe('docs/writing-a-driver.md', () => {
     expect(read('docs/writing-a-driver.md')).toContain(driver)
   })
 
+  it('has every member of the contract in its table', () => {
+    const [, contract = ''] = read('packages/core/src/driver.ts').split('export interface VMDriver<')
+    const members = [...contract.matchAll(/^ {2}(?:readonly )?(\w+)\??[(:]/gm)].map(([, name]) => name as string)
+    expect(members.length).toBeGreaterThan(15)
+    const guide = read('docs/writing-a-driver.md')
+    expect(members.filter((name) => !new RegExp(`^\\| \`${name}[(\`]`, 'm').test(guide))).toEqual([])
+  })
+
   it('is right that the example has under 100 lines', () => {
     expect(driver.trimEnd().split('\n').length).toBeLessThan(100)
   })

@@ -34,6 +34,8 @@ export function abort(test: Test): void {
       })
       assert.ok(again)
     }
+    for (const { id } of await t.mine()) await (await t.driver.get(id)).delete({ force: true })
+    await t.assertNothingLeft()
   })
 
   test('start that is aborted at any moment can be tried again', { limitMs: 60_000 }, async (t) => {

@@ -49,16 +49,20 @@ export function crash(test: Test): void {
   ] as const) {
     test(`SIGKILL in the middle of ${phase}`, { durability: 'host', limitMs: 120_000 }, async (t) => {
       const span = await measure(t, phase, before)
+      let next = t.child()
       for (let round = 0; round < ROUNDS; round += 1) {
         const config = t.config({ does: 'idle' }, { labels: { round: String(round) } })
-        const child = await t.child()
+        const child = await next
         for (const step of before) await perform(child, step, config)
         const pending = perform(child, phase, config)
         pending.catch(() => {}) // it is killed in the middle
         await pause(t.random() * span * 1.1)
         await child.crash()
+        next = t.child() // starts while this process looks at what is left
         await recover(t, config, phase)
       }
+      await (await next).end()
+      await t.assertNothingLeft()
     })
   }
 }

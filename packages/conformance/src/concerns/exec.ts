@@ -144,14 +144,7 @@ export function exec(test: Test): void {
     await assertGone(t, vm, result.stdout)
   })
 
-  test('without exec.kill a timeout is refused up front', { needs }, async (t) => {
-    const vm = await t.start({ does: 'idle' })
-    if (vm.supports('exec.kill')) return
-    const error = await rejects(vm.exec(t.command({ does: 'idle' }), { timeoutMs: 100 }), 'UNSUPPORTED')
-    assert.equal(error.capability, 'exec.kill')
-  })
-
-  test('abort rejects within a second and kills the command and its children', {
+  test('kill takes the children too, and abort rejects within a second', {
     needs: ['exec', 'exec.stream', 'exec.kill'],
   }, async (t) => {
     const vm = await t.start({ does: 'idle' })

@@ -114,7 +114,7 @@ export function exit(test: Test): void {
 }
 
 /** The parts of an exit agree with each other. */
-export function assertExit(t: Tools, end: VMExit): void {
+function assertExit(t: Tools, end: VMExit): void {
   assert.ok(REASONS.includes(end.reason), `reason: got ${end.reason}`)
   for (const key of ['code', 'signal', 'oom', 'at'] as const) assert.notEqual(end[key], undefined, `${key}: what is not known is null`)
   assert.ok(end.code === null || (Number.isInteger(end.code) && end.code >= 0 && end.code <= 255), `code: got ${end.code}`)

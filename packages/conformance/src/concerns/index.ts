@@ -26,6 +26,7 @@ import { migrate } from './migrate.js'
 import { pause } from './pause.js'
 import { ports } from './ports.js'
 import { processes } from './processes.js'
+import { restart } from './restart.js'
 import { snapshot } from './snapshot.js'
 import { states } from './states.js'
 import { streams } from './streams.js'
@@ -60,6 +61,7 @@ export const suites: Readonly<Record<Concern, (test: Test) => void>> = {
   crash,
   processes,
   ports,
+  restart,
   attach,
   'volumes-networks': volumesNetworks,
   devices,

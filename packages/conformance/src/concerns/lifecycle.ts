@@ -47,6 +47,24 @@ export function lifecycle(test: Test): void {
     assert.ok(performance.now() - startedAt < t.ms(10_000), 'it was gone, and stop went on waiting')
   })
 
+  test('the grace of its config counts where the call names none', {}, async (t) => {
+    if (!t.facts.fields.includes('stop')) t.skip('the driver does not honour `stop` (its refusal is tested)')
+    const vm = await t.start({ does: 'stubborn' }, { stop: { graceMs: '400ms' } })
+    await ready(t, vm)
+    const startedAt = performance.now()
+    await vm.stop()
+    const took = performance.now() - startedAt
+    assert.ok(took >= 350 && took < t.ms(6000), `stop took ${took} ms with a grace of 400 ms`)
+  })
+
+  test('the stop signal of its config counts', {}, async (t) => {
+    if (!t.facts.fields.includes('stop')) t.skip('the driver does not honour `stop` (its refusal is tested)')
+    const vm = await t.start({ does: 'stubborn' }, { stop: { signal: 'SIGKILL', graceMs: 20_000 } })
+    await ready(t, vm)
+    await t.within(8000, 'the stop by SIGKILL, without the grace', vm.stop())
+    assert.equal((await vm.status()).state, 'stopped')
+  })
+
   test('kill sends one signal and nothing more', {}, async (t) => {
     const vm = await t.start({ does: 'stubborn' })
     await ready(t, vm)
@@ -150,7 +168,7 @@ export function lifecycle(test: Test): void {
 }
 
 /** Where there are logs, waits until the main process has said so: before that it may not have set up its signals. */
-export async function ready(t: Tools, vm: FullVM): Promise<void> {
+async function ready(t: Tools, vm: FullVM): Promise<void> {
   if (vm.supports('logs')) await vm.waitFor({ log: 'ready', timeoutMs: t.ms(20_000) })
   else t.skip(`it cannot be seen when the machine is ready; logs: ${vm.missing.logs}`)
 }

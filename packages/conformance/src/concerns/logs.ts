@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { LogEntry, LogOptions } from '@vmkit/core'
-import { all, first } from '../assertions.js'
+import { all, first, rejects } from '../assertions.js'
 import type { FullVM, Test, Tools } from '../tools.js'
 
 const MARK = 'kit:'
@@ -139,6 +139,45 @@ export function logs(test: Test): void {
     for (const { text } of parts) assert.ok(Buffer.byteLength(text) <= 64 * 1024, `a part has ${Buffer.byteLength(text)} bytes`)
     assert.ok(parts.map(({ text }) => text).join('') === long, 'the parts do not make up the line')
     assert.equal(entries[end + 1]?.text, `${MARK}next`)
+  })
+
+  test('a terminal is one source, the console', { needs }, async (t) => {
+    if (!t.facts.fields.includes('tty')) t.skip('the driver does not honour `tty` (its refusal is tested)')
+    const vm = await t.start({ does: 'print', stdout: `${MARK}out\n`, stderr: `${MARK}err\n` }, { tty: true })
+    await t.within(20_000, 'the end of the machine', vm.wait())
+    const entries = await marked(vm)
+    assert.deepEqual(
+      entries.map(({ source }) => source),
+      ['console', 'console'],
+    )
+    assert.deepEqual(entries.map(({ text }) => text.trim()).sort(), [`${MARK}err`, `${MARK}out`])
+  })
+
+  test('waitFor finds a line, written before or after', { needs }, async (t) => {
+    const vm = await t.start({ does: 'tick', everyMs: 30 })
+    await vm.waitFor({ log: 'tick 3', timeoutMs: t.ms(20_000) })
+    await vm.waitFor({ log: /^tick [12]$/, timeoutMs: t.ms(20_000) })
+  })
+
+  test('waitFor fails at once, with the last words, when the machine ends first', { needs }, async (t) => {
+    const vm = await t.start({ does: 'print', stdout: 'about to fail\n', stderr: '', code: 3 })
+    const startedAt = performance.now()
+    const error = await rejects(vm.waitFor({ log: 'never written', timeoutMs: t.ms(25_000) }), 'GUEST_ERROR')
+    assert.ok(performance.now() - startedAt < t.ms(10_000), 'it waited for its timeout, although the machine had ended')
+    assert.ok(
+      error.evidence?.logTail?.some((line) => line.includes('about to fail')),
+      'the error must have the last log lines',
+    )
+    assert.ok(error.evidence?.exit?.code === 3 || error.evidence?.exit?.code === null, 'the error must have the exit')
+  })
+
+  test('waitFor gives up in time, with the last words', { needs }, async (t) => {
+    const vm = await t.start({ does: 'stubborn' })
+    await vm.waitFor({ log: 'ready', timeoutMs: t.ms(20_000) })
+    const startedAt = performance.now()
+    const error = await rejects(vm.waitFor({ log: 'never written', timeoutMs: 300 }), 'TIMEOUT')
+    assert.ok(performance.now() - startedAt < 300 + t.ms(1500), `it took ${performance.now() - startedAt} ms`)
+    assert.ok(error.evidence?.logTail?.some((line) => line.includes('ready')))
   })
 
   test('what a run wrote is kept after stop, and goes with delete', { needs }, async (t) => {

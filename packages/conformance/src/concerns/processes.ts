@@ -11,7 +11,7 @@ export function processes(test: Test): void {
   const gate = { durability: 'host', limitMs: 60_000 } as const
 
   test('of two processes that create one name, exactly one does', gate, async (t) => {
-    const pair = [await t.child(), await t.child()] as const
+    const pair = await Promise.all([t.child(), t.child()])
     for (let round = 0; round < ROUNDS; round += 1) {
       const config = t.config({ does: 'idle' })
       const outcomes = await race(pair, { op: 'create', config }, { op: 'create', config })
@@ -22,7 +22,7 @@ export function processes(test: Test): void {
   })
 
   test('what one process does, the other sees', gate, async (t) => {
-    const [one, two] = [await t.child(), await t.child()]
+    const [one, two] = await Promise.all([t.child(), t.child()])
     const vm = await one.ask<string>({ op: 'create', config: t.config({ does: 'idle' }) })
     assert.equal((await two.ask<VMStatus>({ op: 'status', vm })).state, 'created')
     await two.ask({ op: 'start', vm })
@@ -44,7 +44,7 @@ export function processes(test: Test): void {
     ['delete', 'delete', true],
   ] as const) {
     test(`${left} against ${right}`, gate, async (t) => {
-      const pair = [await t.child(), await t.child()] as const
+      const pair = await Promise.all([t.child(), t.child()])
       for (let round = 0; round < ROUNDS; round += 1) {
         const vm = await t.create({ does: 'idle' })
         if (running) await vm.start()
@@ -70,7 +70,7 @@ export function processes(test: Test): void {
   }
 
   test('two processes make twenty machines at a time', gate, async (t) => {
-    const pair = [await t.child(), await t.child()] as const
+    const pair = await Promise.all([t.child(), t.child()])
     const made = await Promise.all(
       pair.flatMap((child) => Array.from({ length: 10 }, () => child.ask<string>({ op: 'create', config: t.config({ does: 'idle' }) }))),
     )

@@ -82,7 +82,7 @@ function operations(t: Tools, { missing }: FullVM): Partial<Record<GuardedOperat
 }
 
 /** A machine in this state. */
-export async function bring(t: Tools, state: Extract<VMState, 'created' | 'running' | 'paused' | 'stopped'>): Promise<FullVM> {
+async function bring(t: Tools, state: Extract<VMState, 'created' | 'running' | 'paused' | 'stopped'>): Promise<FullVM> {
   const vm = await t.create({ does: 'idle' })
   if (state !== 'created') await vm.start()
   if (state === 'paused') await vm.pause()

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { invalidConfigFrom, typeOf } from '../errors.js'
-import { configSchema, name as nameSchema } from './schema.js'
+import { configSchema } from './schema.js'
 import type { MachineConfig, VMConfig } from './types.js'
 import { unreadable, validate } from './validate.js'
 
@@ -23,7 +23,7 @@ export function parseConfig(config: VMConfig): MachineConfig {
 /** The same, with the fields that were given: a getter is asked once only. */
 export function parseGiven(config: VMConfig): { given: Readonly<Record<string, unknown>>; parsed: MachineConfig } {
   const given = copyOf(config)
-  const parsed = validate(configSchema, given, { root: 'config', isSecret })
+  const parsed = validate(configSchema(), given, { root: 'config', isSecret })
   for (const [field, value] of Object.entries(parsed)) if (value === undefined) delete parsed[field as keyof typeof parsed]
   return { given, parsed: Object.assign(parsed, { name: parsed.name ?? randomName() }) }
 }
@@ -36,11 +36,6 @@ function copyOf(config: VMConfig): Record<string, unknown> {
   } catch (error) {
     throw unreadable('config', error)
   }
-}
-
-/** @throws VMKitError `INVALID_CONFIG` naming `field` */
-export function parseName(value: unknown, field: string): string {
-  return validate(nameSchema, value, { root: field })
 }
 
 function randomName(): string {

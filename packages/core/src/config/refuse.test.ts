@@ -32,18 +32,23 @@ const every: Required<Pick<VMConfig, ConfigField>> = {
   files: [{ path: 'a', content: '' }],
   cloudInit: { userData: '' },
   ttl: 1,
-  driverOptions: { a: 1 },
+  driverOptions: { subject: { option: 1 } },
 }
 
 function refused(config: VMConfig, fields: readonly ConfigField[] = []): string | undefined {
   const { given, parsed } = parseGiven(config)
-  return refusedField(given, parsed, { fields }, (capability, field) => new VMKitError('UNSUPPORTED', `${field} ${capability}`))?.message
+  return refusedField(
+    given,
+    parsed,
+    { fields, name: 'subject' },
+    (capability, field) => new VMKitError('UNSUPPORTED', `${field} ${capability}`),
+  )?.message
 }
 
 describe('refusedField', () => {
   it.each(Object.keys(every) as ConfigField[])('%s is honoured, universal, or refused', (field) => {
     const config = { [field]: every[field] }
-    const universal = ['name', 'labels', 'ttl', 'driverOptions'].includes(field)
+    const universal = ['name', 'labels', 'ttl'].includes(field)
     if (universal) expect(refused(config)).toBeUndefined()
     else expect(refused(config)).toContain(field)
     expect(refused(config, [field])).toBeUndefined()
@@ -58,5 +63,12 @@ describe('refusedField', () => {
     expect(refused({ ports: [{ guest: 1 }] })).toBe('ports ports')
     expect(refused({ memory: 1 })).toBe('memory limits.memory')
     expect(refused({ workdir: '/x' })).toBe('workdir undefined')
+  })
+
+  it('refuses options meant for a driver that takes none, and leaves those of others alone', () => {
+    expect(refused({ driverOptions: { subject: { odd: 1 } } })).toBe('driverOptions.subject.odd undefined')
+    expect(refused({ driverOptions: { subject: 5 } })).toBe('driverOptions.subject undefined')
+    expect(refused({ driverOptions: { subject: {} } })).toBeUndefined()
+    expect(refused({ driverOptions: { other: { odd: 1 } } })).toBeUndefined()
   })
 })

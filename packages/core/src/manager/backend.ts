@@ -1,6 +1,6 @@
 import { CAPABILITIES, type Capability } from '../capabilities.js'
 import { refusedField } from '../config/refuse.js'
-import type { ConfigField, MachineConfig } from '../config/types.js'
+import type { MachineConfig } from '../config/types.js'
 import type { CallContext, HostProbe, ListFilter, MachineRef, VMDriver } from '../driver.js'
 import { VMKitError } from '../errors.js'
 import type { MachineEvent, Missing, VMEvent, VMInfo, VMState, VMSummary } from '../machine.js'
@@ -14,6 +14,7 @@ import {
   abortError,
   type Call,
   type CallOptions,
+  type OperationContext,
   type OperationInfo,
   runOperation,
   runStream,
@@ -163,7 +164,7 @@ export class Backend {
     if (error) throw error
   }
 
-  #fieldError(field: ConfigField): VMKitError {
+  #fieldError(field: string): VMKitError {
     return new VMKitError('UNSUPPORTED', `The ${this.driver.name} driver does not honour \`config.${field}\``, {
       driver: this.driver.name,
       operation: 'create',
@@ -197,10 +198,10 @@ export class Backend {
     if (!spec.exclusive) return this.#run(spec, options, (ctx) => this.#guarded(spec, ctx, run))
     const { vmId } = spec
     return this.#run(spec, options, (ctx) => {
-      const limited = () => this.#limiter.run(ctx.signal, () => this.#guarded(spec, ctx, run))
+      const limited = () => this.#limiter.run(ctx, () => this.#guarded(spec, ctx, run))
       if (vmId === undefined) return limited()
       if (spec.interruptsStart) this.#interruptStart(vmId, spec.operation)
-      return this.#locks.run(vmId, ctx.signal, limited)
+      return this.#locks.run(vmId, ctx, limited)
     })
   }
 
@@ -211,18 +212,18 @@ export class Backend {
     for (const call of starts) call.abort(error)
   }
 
-  async #guarded<T>(spec: CallSpec<T>, ctx: CallContext, run: (ctx: CallContext) => Promise<T>): Promise<T> {
+  async #guarded<T>(spec: CallSpec<T>, ctx: OperationContext, run: (ctx: CallContext) => Promise<T>): Promise<T> {
     if (spec.guard && spec.vmId !== undefined) {
       const { state } = await this.driver.getStatus(spec.vmId, ctx)
       const answer = verdict(spec.guard, state)
       if (answer === 'done') return undefined as T
       if (answer === 'no') throw stateError(spec.guard, state)
     }
-    ctx.signal.throwIfAborted()
+    if (ctx.ended) throw ctx.ended
     return run(ctx)
   }
 
-  async #run<T>(spec: CallSpec<T>, options: CallOptions | undefined, run: (ctx: CallContext) => Promise<T>): Promise<T> {
+  async #run<T>(spec: CallSpec<T>, options: CallOptions | undefined, run: (ctx: OperationContext) => Promise<T>): Promise<T> {
     const info = this.#info(spec)
     const { before, after } = this.#options.hooks
     let error: VMKitError | undefined
@@ -241,7 +242,7 @@ export class Backend {
     info: OperationInfo,
     spec: CallSpec<T>,
     options: CallOptions | undefined,
-    run: (ctx: CallContext) => Promise<T>,
+    run: (ctx: OperationContext) => Promise<T>,
   ): Promise<T> {
     let call: Call | undefined
     const limits = { signal: options?.signal, onProgress: options?.onProgress, timeoutMs: this.#timeout(spec, options) }

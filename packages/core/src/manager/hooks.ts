@@ -1,6 +1,5 @@
-import type { CallContext } from '../driver.js'
 import { messageOf, VMKitError } from '../errors.js'
-import type { OperationInfo } from './operation.js'
+import type { OperationContext, OperationInfo } from './operation.js'
 
 /** Called around every operation; `before` may veto it by throwing; what `after` throws becomes a warning of the process. */
 export interface ManagerHooks {
@@ -12,12 +11,12 @@ export interface ManagerHooks {
 export function withVeto<T>(
   before: ManagerHooks['before'],
   info: OperationInfo,
-  run: (ctx: CallContext) => Promise<T>,
-): (ctx: CallContext) => Promise<T> {
+  run: (ctx: OperationContext) => Promise<T>,
+): (ctx: OperationContext) => Promise<T> {
   if (!before) return run
   return async (ctx) => {
     await before(info)
-    ctx.signal.throwIfAborted()
+    if (ctx.ended) throw ctx.ended
     return run(ctx)
   }
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { settled } from '../../test/fake-driver.js'
 import { KeyedLock, Limiter } from './lock.js'
 
-const never = new AbortController().signal
+const never = new AbortController()
 
 function gate(): { open: () => void; opened: Promise<void> } {
   let open = (): void => {}
@@ -42,7 +42,7 @@ describe('KeyedLock', () => {
     const first = lock.run('a', never, () => opened)
     const controller = new AbortController()
     let ran = false
-    const second = lock.run('a', controller.signal, async () => {
+    const second = lock.run('a', controller, async () => {
       ran = true
     })
     const third = lock.run('a', never, async () => 3)
@@ -58,7 +58,7 @@ describe('KeyedLock', () => {
     const lock = new KeyedLock()
     const { open, opened } = gate()
     const first = lock.run('a', never, () => opened)
-    await expect(lock.run('a', AbortSignal.abort(new Error('gone')), async () => {})).rejects.toThrow('gone')
+    await expect(lock.run('a', { signal: AbortSignal.abort(new Error('gone')) }, async () => {})).rejects.toThrow('gone')
     open()
     await first
   })
@@ -93,7 +93,7 @@ describe('Limiter', () => {
       throw new Error('failed')
     })
     const controller = new AbortController()
-    const second = limiter.run(controller.signal, async () => 2)
+    const second = limiter.run(controller, async () => 2)
     const third = limiter.run(never, async () => 3)
     controller.abort(new Error('left'))
     await expect(second).rejects.toThrow('left')

@@ -1,12 +1,17 @@
+/** Who may have to wait; its signal is asked for only then. */
+export interface Waiter {
+  readonly signal: AbortSignal
+}
+
 /** One mutex per key, first come first served. A free key costs one map entry. */
 export class KeyedLock {
   /** A key is held while it has an entry: those who wait for it. */
   readonly #waiting = new Map<string, (() => void)[]>()
 
-  /** Runs `task` when the key is free. Stops waiting, and rejects with the signal's reason, when `signal` fires first. */
-  async run<T>(key: string, signal: AbortSignal, task: () => Promise<T>): Promise<T> {
+  /** Runs `task` when the key is free. Stops waiting, and rejects with the signal's reason, when it fires first. */
+  async run<T>(key: string, waiter: Waiter, task: () => Promise<T>): Promise<T> {
     const queue = this.#waiting.get(key)
-    if (queue) await turn(queue, signal)
+    if (queue) await turn(queue, waiter.signal)
     else this.#waiting.set(key, [])
     try {
       return await task()
@@ -28,8 +33,8 @@ export class Limiter {
     this.#limit = limit
   }
 
-  async run<T>(signal: AbortSignal, task: () => Promise<T>): Promise<T> {
-    if (this.#running >= this.#limit) await turn(this.#waiting, signal)
+  async run<T>(waiter: Waiter, task: () => Promise<T>): Promise<T> {
+    if (this.#running >= this.#limit) await turn(this.#waiting, waiter.signal)
     else this.#running += 1
     try {
       return await task()

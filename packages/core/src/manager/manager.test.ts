@@ -448,6 +448,14 @@ describe('sweep', () => {
     ;(driver.machines.get(vm.id)?.config.labels as Record<string, string>)['vmkit.expires'] = '1'
     expect(await manager.sweep({ driver: 'fake' })).toEqual([])
   })
+
+  it('passes over an engine that is not there, unless it is asked for by name', async () => {
+    const { manager } = setUp({ overrides: { probe: async () => ({ available: false, reason: 'no engine', missing: {} }) } })
+    // Other tests have registered drivers that cannot be made; this one is about the manager's own.
+    vi.spyOn(manager, 'drivers', 'get').mockReturnValue(['fake'])
+    expect(await manager.sweep()).toEqual([])
+    await expect(manager.sweep({ driver: 'fake' })).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' })
+  })
 })
 
 describe('close', () => {

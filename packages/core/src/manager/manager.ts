@@ -5,6 +5,7 @@ import { unreadable } from '../config/validate.js'
 import type { ListFilter, VMDriver } from '../driver.js'
 import { invalidConfig, messageOf, VMKitError } from '../errors.js'
 import type { DriverRegistry } from '../index.js'
+import { lazily } from '../lazily.js'
 import type { VMEvent, VMSummary } from '../machine.js'
 import { findDriver, registeredDrivers } from '../registry.js'
 import * as z from '../schema.js'
@@ -24,23 +25,25 @@ import type { StreamOptions, VM } from './vm-types.js'
 const DEFAULT_CONCURRENCY = 16
 
 const isFunction = (value: unknown): boolean => typeof value === 'function'
-const managerSchema = z.strictObject({
-  drivers: z.optional(z.custom<Drivers>((value) => typeof value === 'object' && value !== null, 'an object of drivers by name')),
-  defaultDriver: z.optional(z.string()),
-  timeouts: z.optional(
-    z.record(
-      z.string(),
-      z.custom<number>((ms) => typeof ms === 'number' && ms > 0, 'a number of milliseconds above 0'),
+const managerSchema = lazily(() =>
+  z.strictObject({
+    drivers: z.optional(z.custom<Drivers>((value) => typeof value === 'object' && value !== null, 'an object of drivers by name')),
+    defaultDriver: z.optional(z.string()),
+    timeouts: z.optional(
+      z.record(
+        z.string(),
+        z.custom<number>((ms) => typeof ms === 'number' && ms > 0, 'a number of milliseconds above 0'),
+      ),
     ),
-  ),
-  concurrency: z.optional(positiveInt),
-  hooks: z.optional(
-    z.strictObject({
-      before: z.optional(z.custom<NonNullable<ManagerHooks['before']>>(isFunction, 'a function')),
-      after: z.optional(z.custom<NonNullable<ManagerHooks['after']>>(isFunction, 'a function')),
-    }),
-  ),
-})
+    concurrency: z.optional(positiveInt()),
+    hooks: z.optional(
+      z.strictObject({
+        before: z.optional(z.custom<NonNullable<ManagerHooks['before']>>(isFunction, 'a function')),
+        after: z.optional(z.custom<NonNullable<ManagerHooks['after']>>(isFunction, 'a function')),
+      }),
+    ),
+  }),
+)
 type Drivers = { readonly [name: string]: unknown }
 type DriverName<D> = (keyof D | keyof DriverRegistry) & string
 type CapabilitiesOf<D, K> = K extends keyof D
@@ -85,7 +88,8 @@ export interface VMManager<D extends Drivers = Drivers> extends AsyncDisposable 
   list(filter?: ListFilter & { driver?: DriverName<D> }, options?: CallOptions): Promise<VMSummary[]>
   /** What happens to machines, of every driver or of one, from the first pull on. Ends with the manager. */
   events(options?: StreamOptions & { driver?: DriverName<D> }): AsyncIterableIterator<VMEvent>
-  /** Deletes what nobody will delete any more; see the guide on clean-up. */
+  /** Deletes what nobody will delete any more; see the guide on clean-up. Engines that are not there are passed over, unless
+   * the one that is asked for by name: then it is `BACKEND_UNAVAILABLE`. */
   sweep(options?: CallOptions & { driver?: DriverName<D> }): Promise<SweptMachine[]>
   close(): Promise<void>
 }
@@ -195,8 +199,12 @@ class Manager {
   async sweep(options?: CallOptions & { driver?: string }): Promise<SweptMachine[]> {
     const { driver, rest } = takeDriver(options, 'options')
     const call = readOptions(OPTIONS.call, rest)
-    const swept = await Promise.all(this.#chosen(driver).map(({ backend }) => sweepBackend(backend, call)))
-    return swept.flat()
+    const sweepOne = async ({ backend }: Entry): Promise<SweptMachine[]> => {
+      // A sweep at the start of an app must not fail for an engine that is not there; asked for by name, it does.
+      if (driver === undefined && !(await backend.probe(call)).available) return []
+      return sweepBackend(backend, call)
+    }
+    return (await Promise.all(this.#chosen(driver).map(sweepOne))).flat()
   }
 
   #chosen(driver: string | undefined): Entry[] {

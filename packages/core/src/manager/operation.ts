@@ -26,9 +26,8 @@ export interface CallOptions {
   onProgress?: (progress: Progress) => void
 }
 
-/** One call in flight: its context, and the means to end it from outside. */
+/** One call in flight, and the means to end it from outside. */
 export interface Call {
-  readonly ctx: CallContext
   abort(error: VMKitError): void
 }
 
@@ -44,11 +43,16 @@ export interface OperationHooks<T> {
   onLateResult?: (value: T) => void
 }
 
+/** The context of one call, which also knows why the call was aborted. */
+export interface OperationContext extends CallContext {
+  readonly ended: VMKitError | undefined
+}
+
 /** Runs one driver call under abort and deadline. Rejects with VMKitErrors only. */
 export function runOperation<T>(
   info: OperationInfo,
   options: CallOptions & { timeoutMs: number },
-  run: (ctx: CallContext) => Promise<T>,
+  run: (ctx: OperationContext) => Promise<T>,
   hooks: OperationHooks<T> = {},
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
@@ -56,6 +60,17 @@ export function runOperation<T>(
     if (signal?.aborted) return reject(abortError(info, signal.reason))
     const controller = new AbortController()
     let ended: VMKitError | undefined
+    const ctx: OperationContext = {
+      // Made when it is asked for: that costs more than all the rest of a call, and a free lock or a quick driver never asks.
+      get signal() {
+        return controller.signal
+      },
+      get ended() {
+        return ended
+      },
+      deadline: timeoutMs === Number.POSITIVE_INFINITY ? undefined : Date.now() + timeoutMs,
+      report: (progress) => report(onProgress, progress),
+    }
     let finished = false
     let cancelAbandon = (): void => {}
 
@@ -77,19 +92,11 @@ export function runOperation<T>(
 
     signal?.addEventListener('abort', onCallerAbort, { once: true })
     const cancelDeadline = after(timeoutMs, () => abort(timeoutError(info, timeoutMs)))
-    const call: Call = {
-      abort,
-      ctx: {
-        signal: controller.signal,
-        deadline: timeoutMs === Number.POSITIVE_INFINITY ? undefined : Date.now() + timeoutMs,
-        report: (progress) => report(onProgress, progress),
-      },
-    }
-    hooks.onCall?.(call)
-    trace(info, () => run(call.ctx)).then(
+    hooks.onCall?.({ abort })
+    trace(info, () => run(ctx)).then(
       (value) => {
         finish(() => (ended ? reject(ended) : resolve(value)))
-        if (ended && hooks.onLateResult) hooks.onLateResult(value)
+        if (ended) hooks.onLateResult?.(value)
       },
       (error: unknown) => finish(() => reject(ended ?? VMKitError.from(error, info))),
     )
@@ -155,7 +162,7 @@ export function runStream<T>(
   function start(): AsyncIterator<T> {
     signal?.addEventListener('abort', onCallerAbort, { once: true })
     const ctx: CallContext = { signal: controller.signal, deadline: undefined, report: () => {} }
-    forget = onCall({ ctx, abort: interrupt, end })
+    forget = onCall({ abort: interrupt, end })
     return traceOpen(info, () => open(ctx))[Symbol.asyncIterator]()
   }
 

@@ -2,7 +2,6 @@
 import type { AnyCapabilities, Capability, CapabilityManifest } from '../capabilities.js'
 import type { DeviceConfig, Duration, Size } from '../config/types.js'
 import type {
-  ExecExit,
   ExecRequest,
   ExecResult,
   ExecSession,
@@ -232,5 +231,3 @@ type Methods<K extends Capability> = [K] extends [never] ? unknown : MethodsOf<K
 
 /** A machine of a driver with this manifest. */
 export type VM<C extends CapabilityManifest = AnyCapabilities> = VMBase<C> & Methods<Keys<C, true>>
-
-export type { ExecExit }
