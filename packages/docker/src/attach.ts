@@ -21,7 +21,12 @@ export async function attach(machines: Machines, id: string, ctx: CallContext): 
     output: session.output,
     stdin: { write: session.stdin.write, end: () => endStdin(session.stdin, facts.stdinOnce, id) },
     resize: async ({ columns, rows }) => {
-      await engine.json({ method: 'POST', path: `${path}/resize`, query: { h: rows, w: columns }, context: { vmId: id, operation: 'attach' } })
+      await engine.json({
+        method: 'POST',
+        path: `${path}/resize`,
+        query: { h: rows, w: columns },
+        context: { vmId: id, operation: 'attach' },
+      })
     },
     close: async () => session.destroy(),
     [Symbol.asyncDispose]: async () => session.destroy(),
@@ -31,10 +36,14 @@ export async function attach(machines: Machines, id: string, ctx: CallContext): 
 /** The engine closes the stdin of a main process with each client that leaves, or never: that is settled at creation. */
 async function endStdin(stdin: ByteSink, stdinOnce: boolean, id: string): Promise<void> {
   if (stdinOnce) return stdin.end()
-  throw new VMKitError('UNSUPPORTED', 'The engine cannot close the stdin of this main process, because it must survive clients that leave', {
-    driver: 'docker',
-    operation: 'attach',
-    vmId: id,
-    hint: 'Create it with driverOptions.docker.stdinOnce: then its stdin ends with the first client that leaves',
-  })
+  throw new VMKitError(
+    'UNSUPPORTED',
+    'The engine cannot close the stdin of this main process, because it must survive clients that leave',
+    {
+      driver: 'docker',
+      operation: 'attach',
+      vmId: id,
+      hint: 'Create it with driverOptions.docker.stdinOnce: then its stdin ends with the first client that leaves',
+    },
+  )
 }

@@ -14,7 +14,8 @@ import { followProgress } from './progress.js'
 export async function buildImage(engine: Engine, request: BuildRequest, ctx: CallContext): Promise<void> {
   const { context, tag, dockerfile = 'Dockerfile', args, target } = request
   const found = await stat(context).catch(() => undefined)
-  if (!found?.isDirectory()) throw invalidConfig('request.context', 'a folder that exists', context, { driver: 'docker', operation: 'build' })
+  if (!found?.isDirectory())
+    throw invalidConfig('request.context', 'a folder that exists', context, { driver: 'docker', operation: 'build' })
   const isIgnored = dockerignore(await readFile(join(context, '.dockerignore'), 'utf8').catch(() => ''), [dockerfile, '.dockerignore'])
   const pack = tar.pack()
   const packing = addFolder(pack, context, '', isIgnored).then(
@@ -62,5 +63,12 @@ async function addFolder(pack: Pack, root: string, folder: string, isIgnored: (p
 
 async function facts(path: string) {
   const found = await lstat(path)
-  return { mode: found.mode & 0o7777, mtime: found.mtime, size: found.size, isFile: found.isFile(), isDirectory: found.isDirectory(), isSymbolicLink: found.isSymbolicLink() }
+  return {
+    mode: found.mode & 0o7777,
+    mtime: found.mtime,
+    size: found.size,
+    isFile: found.isFile(),
+    isDirectory: found.isDirectory(),
+    isSymbolicLink: found.isSymbolicLink(),
+  }
 }

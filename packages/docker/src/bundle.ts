@@ -9,7 +9,7 @@ import { transportError } from './errors.js'
 import { loadImage, type RegistryAccess } from './images.js'
 import { configOf } from './labels.js'
 import { type Machines, unaborted } from './machines.js'
-import { baseRepo, BASE_TAG } from './snapshot-images.js'
+import { BASE_TAG, baseRepo } from './snapshot-images.js'
 import { spool } from './spool.js'
 
 /*
@@ -27,12 +27,22 @@ export async function* exportBundle(machines: Machines, id: string, ctx: CallCon
   const config = configOf(container.Config.Labels)
   if (!config) throw invalidConfig('labels', 'the labels that vmkit gave the container', 'others', { driver: 'docker', vmId: id })
   if (config.volumes.length > 0) {
-    throw new VMKitError('UNSUPPORTED', 'A bundle holds no volumes yet, and this machine has some', { driver: 'docker', vmId: id, field: 'config.volumes', capability: 'bundle' })
+    throw new VMKitError('UNSUPPORTED', 'A bundle holds no volumes yet, and this machine has some', {
+      driver: 'docker',
+      vmId: id,
+      field: 'config.volumes',
+      capability: 'bundle',
+    })
   }
   const image = { repo: baseRepo(randomUUID()), tag: BASE_TAG, label: 'bundle' }
   await commit(machines, id, image, ctx)
   try {
-    const saved = await engine.stream({ method: 'GET', path: `/images/${image.repo}:${image.tag}/get`, signal: ctx.signal, context: { vmId: id } })
+    const saved = await engine.stream({
+      method: 'GET',
+      path: `/images/${image.repo}:${image.tag}/get`,
+      signal: ctx.signal,
+      context: { vmId: id },
+    })
     await using content = await spool(saved, { signal: ctx.signal })
     const pack = tar.pack()
     pack.entry({ name: MANIFEST }, JSON.stringify({ vmkitBundle: FORMAT, driver: 'docker', config: portable(config) }))
@@ -118,5 +128,9 @@ function parseManifest(text: string): MachineConfig {
 }
 
 function notABundle(reason: string): VMKitError {
-  return new VMKitError('INVALID_CONFIG', `This is no bundle of vmkit: ${reason}`, { driver: 'docker', operation: 'importBundle', field: 'bundle' })
+  return new VMKitError('INVALID_CONFIG', `This is no bundle of vmkit: ${reason}`, {
+    driver: 'docker',
+    operation: 'importBundle',
+    field: 'bundle',
+  })
 }

@@ -9,7 +9,12 @@ const EXPIRES = 'vmkit.expires'
  * The container's disk as an image `repo:tag`. The engine pauses it meanwhile. Image labels come back in containers made
  * from it and cannot be taken away, so those that would make one a machine, or expire it, are overwritten.
  */
-export async function commit(machines: Machines, id: string, { repo, tag, label }: { repo: string; tag: string; label: string }, ctx: CallContext): Promise<{ createdAt: number }> {
+export async function commit(
+  machines: Machines,
+  id: string,
+  { repo, tag, label }: { repo: string; tag: string; label: string },
+  ctx: CallContext,
+): Promise<{ createdAt: number }> {
   const { engine } = await machines.find(id, ctx)
   const { Config } = await machines.inspect(id, ctx)
   const createdAt = Date.now()

@@ -50,7 +50,11 @@ export function containerSpec(config: MachineConfig, image: string, labels: Reco
       ...(first?.mac !== undefined && !joinsAllAtOnce ? { MacAddress: first.mac } : {}),
       ExposedPorts: Object.fromEntries(config.ports.map((port) => [`${port.guest}/${port.protocol}`, {}])),
       HostConfig: { ...hostConfig(config, options, engine), ...(first ? { NetworkMode: first.name } : {}) },
-      NetworkingConfig: { EndpointsConfig: Object.fromEntries(now.filter(({ name }) => !NETWORK_MODES.has(name)).map(({ name, settings }) => [name, settings])) },
+      NetworkingConfig: {
+        EndpointsConfig: Object.fromEntries(
+          now.filter(({ name }) => !NETWORK_MODES.has(name)).map(({ name, settings }) => [name, settings]),
+        ),
+      },
     },
   }
 }
@@ -64,7 +68,9 @@ function hostConfig(config: MachineConfig, options: DockerMachineOptions, engine
     PortBindings: portBindings(config),
     ...(config.restart ? { RestartPolicy: restartPolicy(config) } : {}),
     Devices: config.devices.flatMap((device) =>
-      device.type === 'host' ? [{ PathOnHost: device.path, PathInContainer: device.guestPath ?? device.path, CgroupPermissions: device.permissions ?? 'rwm' }] : [],
+      device.type === 'host'
+        ? [{ PathOnHost: device.path, PathInContainer: device.guestPath ?? device.path, CgroupPermissions: device.permissions ?? 'rwm' }]
+        : [],
     ),
     DeviceRequests: deviceRequests(config, engine),
     Privileged: options.privileged,
@@ -125,15 +131,19 @@ function deviceRequests({ devices }: MachineConfig, engine: EngineTraits): Recor
       case 'host':
         return []
       case 'gpu':
-        if (device.count !== undefined && device.ids !== undefined) throw invalidConfig(`${field}.count`, '`count` or `ids`, not both', device.count)
+        if (device.count !== undefined && device.ids !== undefined)
+          throw invalidConfig(`${field}.count`, '`count` or `ids`, not both', device.count)
         return [
           {
-            ...(device.ids ? { DeviceIDs: device.ids } : { Count: device.count === undefined || device.count === 'all' ? -1 : device.count }),
+            ...(device.ids
+              ? { DeviceIDs: device.ids }
+              : { Count: device.count === undefined || device.count === 'all' ? -1 : device.count }),
             Capabilities: [['gpu', ...(device.capabilities ?? []).filter((name) => name !== 'gpu')]],
           },
         ]
       case 'cdi':
-        if (!engine.atLeast(CDI_API)) throw unsupported(`${field}.type`, `CDI devices need an engine with API ${CDI_API} (Docker 25) or later`)
+        if (!engine.atLeast(CDI_API))
+          throw unsupported(`${field}.type`, `CDI devices need an engine with API ${CDI_API} (Docker 25) or later`)
         return [{ Driver: 'cdi', DeviceIDs: [device.name] }]
       default:
         throw unsupported(`${field}.type`, `Docker gives containers devices of type host, gpu and cdi, not ${device.type}`)
@@ -150,7 +160,10 @@ interface NetworkSettings {
 function networkSettings({ networks }: MachineConfig, engine: EngineTraits): NetworkSettings[] {
   return networks.map(({ name, aliases, ip, mac }, index) => {
     if (mac !== undefined && index > 0 && !engine.atLeast(MANY_NETWORKS_API)) {
-      throw unsupported(`config.networks.${index}.mac`, `an engine before API ${MANY_NETWORKS_API} sets the MAC address of the first network only`)
+      throw unsupported(
+        `config.networks.${index}.mac`,
+        `an engine before API ${MANY_NETWORKS_API} sets the MAC address of the first network only`,
+      )
     }
     const isV6 = ip?.includes(':') ?? false
     return {
@@ -167,7 +180,13 @@ function networkSettings({ networks }: MachineConfig, engine: EngineTraits): Net
 
 function healthcheck(check: Healthcheck): Record<string, unknown> {
   const nanos = (ms: number | undefined) => (ms === undefined ? undefined : ms * NANOS_PER_MS)
-  return { Test: check.test, Interval: nanos(check.intervalMs), Timeout: nanos(check.timeoutMs), StartPeriod: nanos(check.startPeriodMs), Retries: check.retries }
+  return {
+    Test: check.test,
+    Interval: nanos(check.intervalMs),
+    Timeout: nanos(check.timeoutMs),
+    StartPeriod: nanos(check.startPeriodMs),
+    Retries: check.retries,
+  }
 }
 
 /** Combinations of which the engine would drop one half without a word. */
@@ -177,7 +196,8 @@ function refuseConflicts({ networks, ports, restart }: MachineConfig): void {
     const { name, aliases, ip, mac } = networks[mode] as MachineConfig['networks'][number]
     if (networks.length > 1) throw unsupported(`config.networks.${mode}`, `the network ${name} cannot be joined together with others`)
     if (ports.length > 0) throw unsupported('config.ports', `the network ${name} has no published ports`)
-    if (aliases.length > 0 || ip !== undefined || mac !== undefined) throw unsupported(`config.networks.${mode}`, `the network ${name} takes no aliases, ip and mac`)
+    if (aliases.length > 0 || ip !== undefined || mac !== undefined)
+      throw unsupported(`config.networks.${mode}`, `the network ${name} takes no aliases, ip and mac`)
   }
   if (restart?.maxRetries !== undefined && restart.policy !== 'on-failure') {
     throw unsupported('config.restart.maxRetries', `Docker counts retries for the policy on-failure only, not for ${restart.policy}`)
@@ -185,5 +205,9 @@ function refuseConflicts({ networks, ports, restart }: MachineConfig): void {
 }
 
 function unsupported(field: string, reason: string): VMKitError {
-  return new VMKitError('UNSUPPORTED', `The docker driver cannot honour \`${field}\`: ${reason}`, { driver: 'docker', operation: 'create', field })
+  return new VMKitError('UNSUPPORTED', `The docker driver cannot honour \`${field}\`: ${reason}`, {
+    driver: 'docker',
+    operation: 'create',
+    field,
+  })
 }

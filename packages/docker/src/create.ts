@@ -21,9 +21,20 @@ export interface CreateVariant {
 }
 
 /** Makes the container, all or nothing, and returns its id. */
-export async function createContainer(engine: Engine, registries: RegistryAccess, config: MachineConfig, ctx: CallContext, variant: CreateVariant = {}): Promise<string> {
+export async function createContainer(
+  engine: Engine,
+  registries: RegistryAccess,
+  config: MachineConfig,
+  ctx: CallContext,
+  variant: CreateVariant = {},
+): Promise<string> {
   const image = variant.image ?? (await sourceImage(engine, config, ctx))
-  const { body, laterNetworks } = containerSpec(config, image, machineLabels(config, variant.uid ?? randomUUID(), variant.extraLabels), engine)
+  const { body, laterNetworks } = containerSpec(
+    config,
+    image,
+    machineLabels(config, variant.uid ?? randomUUID(), variant.extraLabels),
+    engine,
+  )
   const { platform } = machineOptions(config)
   const name = variant.containerName ?? config.name
   const mayPull = variant.image === undefined && config.pull !== 'never' && image === config.image
@@ -48,10 +59,20 @@ export async function createContainer(engine: Engine, registries: RegistryAccess
     }
     ctx.signal.throwIfAborted()
     for (const { name: network, settings } of laterNetworks) {
-      await engine.json({ method: 'POST', path: `/networks/${encodeURIComponent(network)}/connect`, body: { Container: id, EndpointConfig: settings }, signal: ctx.signal })
+      await engine.json({
+        method: 'POST',
+        path: `/networks/${encodeURIComponent(network)}/connect`,
+        body: { Container: id, EndpointConfig: settings },
+        signal: ctx.signal,
+      })
     }
     if (!variant.skipFiles) {
-      const found = { engine, id, path: `/containers/${id}`, facts: { tty: config.tty, workdir: config.workdir ?? '/', stopSignal: config.stop.signal, stdinOnce: false } }
+      const found = {
+        engine,
+        id,
+        path: `/containers/${id}`,
+        facts: { tty: config.tty, workdir: config.workdir ?? '/', stopSignal: config.stop.signal, stdinOnce: false },
+      }
       for (const file of config.files) await writeFile(found, file.path, Buffer.from(file.content), file.mode, ctx)
     }
     return id
@@ -61,7 +82,11 @@ export async function createContainer(engine: Engine, registries: RegistryAccess
   }
 }
 
-async function createCall(engine: Engine, { name, body, platform }: { name: string; body: unknown; platform: string | undefined }, image: string): Promise<string> {
+async function createCall(
+  engine: Engine,
+  { name, body, platform }: { name: string; body: unknown; platform: string | undefined },
+  image: string,
+): Promise<string> {
   const { signal } = unaborted()
   const answer = await engine.json<{ Id: string }>({
     method: 'POST',
@@ -79,13 +104,22 @@ async function requireNetworks(engine: Engine, { networks }: MachineConfig, { si
   for (const [index, { name }] of networks.entries()) {
     await engine.json({ method: 'GET', path: `/networks/${encodeURIComponent(name)}`, signal }).catch((error: unknown) => {
       if (!hasCode(error, 'NOT_FOUND')) throw error
-      throw new VMKitError('NOT_FOUND', (error as VMKitError).message, { driver: 'docker', operation: 'create', field: `config.networks.${index}`, cause: error })
+      throw new VMKitError('NOT_FOUND', (error as VMKitError).message, {
+        driver: 'docker',
+        operation: 'create',
+        field: `config.networks.${index}`,
+        cause: error,
+      })
     })
   }
 }
 
 async function sourceImage(engine: Engine, config: MachineConfig, ctx: CallContext): Promise<string> {
-  if (config.image === undefined) throw invalidConfig('config.image', 'an image reference, which every Docker container needs', undefined, { driver: 'docker', operation: 'create' })
+  if (config.image === undefined)
+    throw invalidConfig('config.image', 'an image reference, which every Docker container needs', undefined, {
+      driver: 'docker',
+      operation: 'create',
+    })
   return /^\.{0,2}\//.test(config.image) ? loadArchiveFile(engine, config.image, ctx) : config.image
 }
 

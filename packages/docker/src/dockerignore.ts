@@ -34,12 +34,12 @@ function toExpression(pattern: string): RegExp {
     else if (char === '?') source += '[^/]'
     else if (char === '\\' && index + 1 < pattern.length) {
       index += 1
-      source += escape(pattern[index] as string)
-    } else source += escape(char)
+      source += literal(pattern[index] as string)
+    } else source += literal(char)
   }
   return new RegExp(`^${source}(?:/.*)?$`, 's')
 }
 
-function escape(char: string): string {
+function literal(char: string): string {
   return char.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')
 }

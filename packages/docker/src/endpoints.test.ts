@@ -35,7 +35,9 @@ describe('endpoints', () => {
     writeContext('remote', 'ssh://me@far')
     writeFileSync(join(home, '.docker/config.json'), JSON.stringify({ currentContext: 'remote' }))
     expect(targets({}, { HOME: home })).toEqual(['ssh://me@far'])
-    expect(() => targets({ context: 'other' }, { HOME: home })).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG', field: 'context' }))
+    expect(() => targets({ context: 'other' }, { HOME: home })).toThrow(
+      expect.objectContaining({ code: 'INVALID_CONFIG', field: 'context' }),
+    )
   })
 
   it('then the sockets of Docker, rootless Docker and Podman', () => {

@@ -102,6 +102,7 @@ function certificates(folder: string): Omit<TlsFiles, 'verify'> {
 function normalise(host: string): string {
   if (host.startsWith('/')) return `unix://${host}`
   const target = host.includes('://') ? host : `tcp://${host}`
-  if (!/^(unix|tcp|http|https|ssh):\/\/./.test(target)) throw invalidConfig('host', "an endpoint such as 'unix:///var/run/docker.sock', 'tcp://host:2375' or 'ssh://user@host'", host)
+  if (!/^(unix|tcp|http|https|ssh):\/\/./.test(target))
+    throw invalidConfig('host', "an endpoint such as 'unix:///var/run/docker.sock', 'tcp://host:2375' or 'ssh://user@host'", host)
   return target
 }

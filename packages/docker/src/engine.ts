@@ -1,7 +1,7 @@
-import { Agent } from 'node:http'
-import { Agent as TlsAgent } from 'node:https'
 import { readFile } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
+import { Agent } from 'node:http'
+import { Agent as TlsAgent } from 'node:https'
 import type { Duplex, Readable } from 'node:stream'
 import { inspect } from 'node:util'
 import { VMKitError } from '@vmkit/core'
@@ -111,13 +111,17 @@ async function search(options: DockerOptions, agents: Set<Agent>): Promise<Engin
     }
   }
   const list = tried.map(({ target, result }) => `${target}: ${result}`).join('; ')
-  throw new VMKitError(tried.length === 1 && last?.code === 'PERMISSION_DENIED' ? 'PERMISSION_DENIED' : 'BACKEND_UNAVAILABLE', `No container engine answers. Tried ${list}`, {
-    driver: 'docker',
-    retryable: true,
-    hint: 'Start dockerd or Podman, or name the endpoint with options.socketPath, options.host or DOCKER_HOST',
-    evidence: { tried },
-    cause: last,
-  })
+  throw new VMKitError(
+    tried.length === 1 && last?.code === 'PERMISSION_DENIED' ? 'PERMISSION_DENIED' : 'BACKEND_UNAVAILABLE',
+    `No container engine answers. Tried ${list}`,
+    {
+      driver: 'docker',
+      retryable: true,
+      hint: 'Start dockerd or Podman, or name the endpoint with options.socketPath, options.host or DOCKER_HOST',
+      evidence: { tried },
+      cause: last,
+    },
+  )
 }
 
 /** Dials one endpoint and asks its version. */
@@ -125,7 +129,11 @@ export async function connect(endpoint: Endpoint, agents: Set<Agent>, timeoutMs:
   const { modem, agent } = await dialer(endpoint)
   agents.add(agent)
   try {
-    const version = await request<EngineVersion>(modem, endpoint, { method: 'GET', path: '/version', signal: AbortSignal.timeout(timeoutMs) })
+    const version = await request<EngineVersion>(modem, endpoint, {
+      method: 'GET',
+      path: '/version',
+      signal: AbortSignal.timeout(timeoutMs),
+    })
     if (typeof version?.ApiVersion !== 'string') throw new VMKitError('BACKEND_UNAVAILABLE', 'It answers, but not as a container engine')
     const apiVersion = compareVersions(version.ApiVersion, OUR_API) < 0 ? version.ApiVersion : OUR_API
     const prefix = `/v${apiVersion}`
@@ -151,12 +159,35 @@ export async function connect(endpoint: Endpoint, agents: Set<Agent>, timeoutMs:
 async function dialer(endpoint: Endpoint): Promise<{ modem: Modem; agent: Agent }> {
   const { default: Docker } = await import('dockerode')
   // Every field is set, because the modem fills in what is absent from DOCKER_HOST.
-  const none = { host: undefined, port: undefined, socketPath: undefined, username: undefined, protocol: 'http', ca: undefined, cert: undefined, key: undefined, timeout: undefined }
+  const none = {
+    host: undefined,
+    port: undefined,
+    socketPath: undefined,
+    username: undefined,
+    protocol: 'http',
+    ca: undefined,
+    cert: undefined,
+    key: undefined,
+    timeout: undefined,
+  }
   const url = new URL(endpoint.target.replace(/^unix:\/\//, 'file://'))
-  const make = (options: Record<string, unknown>, agent: Agent) => ({ modem: new Docker({ ...none, ...options, agent } as ModemOptions).modem as unknown as Modem, agent })
-  if (endpoint.target.startsWith('unix://')) return make({ socketPath: endpoint.target.slice('unix://'.length) }, new QuietAgent({ keepAlive: true }))
+  const make = (options: Record<string, unknown>, agent: Agent) => ({
+    modem: new Docker({ ...none, ...options, agent } as ModemOptions).modem as unknown as Modem,
+    agent,
+  })
+  if (endpoint.target.startsWith('unix://'))
+    return make({ socketPath: endpoint.target.slice('unix://'.length) }, new QuietAgent({ keepAlive: true }))
   if (url.protocol === 'ssh:') {
-    return make({ host: url.hostname, port: url.port || 22, username: decodeURIComponent(url.username) || undefined, protocol: 'ssh', sshOptions: { agent: process.env.SSH_AUTH_SOCK } }, new QuietAgent())
+    return make(
+      {
+        host: url.hostname,
+        port: url.port || 22,
+        username: decodeURIComponent(url.username) || undefined,
+        protocol: 'ssh',
+        sshOptions: { agent: process.env.SSH_AUTH_SOCK },
+      },
+      new QuietAgent(),
+    )
   }
   const tls = endpoint.tls ?? (url.protocol === 'https:' ? { verify: true } : undefined)
   if (!tls) return make({ host: url.hostname, port: url.port || 2375 }, new QuietAgent({ keepAlive: true }))
@@ -203,7 +234,11 @@ async function request<T>(modem: Modem, endpoint: Endpoint, spec: EngineRequest)
   try {
     return JSON.parse(text) as T
   } catch (error) {
-    throw new VMKitError('BACKEND_ERROR', `The engine at ${endpoint.target} answered ${spec.method} ${spec.path} with something that is no JSON`, { driver: 'docker', cause: error })
+    throw new VMKitError(
+      'BACKEND_ERROR',
+      `The engine at ${endpoint.target} answered ${spec.method} ${spec.path} with something that is no JSON`,
+      { driver: 'docker', cause: error },
+    )
   }
 }
 

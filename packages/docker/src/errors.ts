@@ -14,16 +14,34 @@ interface Row {
  */
 const ROWS: readonly Row[] = [
   { words: /port is already allocated|address already in use|failed to bind (host )?port/i, code: 'CONFLICT' },
-  { words: /no space left on device|too many open files|no available IPv4 addresses|could not find an available/i, code: 'RESOURCE_EXHAUSTED' },
-  { words: /unauthorized|authentication required|no basic auth credentials|incorrect username or password|pull access denied/i, code: 'PERMISSION_DENIED' },
+  {
+    words: /no space left on device|too many open files|no available IPv4 addresses|could not find an available/i,
+    code: 'RESOURCE_EXHAUSTED',
+  },
+  {
+    words: /unauthorized|authentication required|no basic auth credentials|incorrect username or password|pull access denied/i,
+    code: 'PERMISSION_DENIED',
+  },
   { words: /no such image|manifest unknown|manifest for .* not found|image not known|reference does not exist/i, code: 'IMAGE_NOT_FOUND' },
   { status: 404, words: /image .* not found/i, code: 'IMAGE_NOT_FOUND' },
   { status: 409, words: /name .*(already in use|is in use)/i, code: 'ALREADY_EXISTS' },
   { words: /volume .*already exists|network with name .* already exists|network name .* already used/i, code: 'ALREADY_EXISTS' },
-  { words: /is not running|not running|is paused|already paused|not paused|is restarting|cannot remove a running|cannot remove container .* as it is running|marked for removal/i, code: 'INVALID_STATE' },
+  {
+    words:
+      /is not running|not running|is paused|already paused|not paused|is restarting|cannot remove a running|cannot remove container .* as it is running|marked for removal/i,
+    code: 'INVALID_STATE',
+  },
   { words: /rootfs is marked read-only|permission denied.*(docker|podman)\S*\.sock/i, code: 'PERMISSION_DENIED' },
-  { words: /executable file not found|exec: .*(no such file or directory|permission denied)|unable to find user|no matching entries in passwd|invalid reference format|invalid signal|unknown signal|bind source path does not exist|is not an absolute path|not a directory/i, code: 'INVALID_CONFIG' },
-  { words: /unexpected EOF|archive\/tar|invalid tar header|unknown runtime|no such device|could not select device driver|minimum memory limit/i, code: 'INVALID_CONFIG' },
+  {
+    words:
+      /executable file not found|exec: .*(no such file or directory|permission denied)|unable to find user|no matching entries in passwd|invalid reference format|invalid signal|unknown signal|bind source path does not exist|is not an absolute path|not a directory/i,
+    code: 'INVALID_CONFIG',
+  },
+  {
+    words:
+      /unexpected EOF|archive\/tar|invalid tar header|unknown runtime|no such device|could not select device driver|minimum memory limit/i,
+    code: 'INVALID_CONFIG',
+  },
   { status: 400, code: 'INVALID_CONFIG' },
   { status: 401, code: 'PERMISSION_DENIED' },
   { status: 403, code: 'PERMISSION_DENIED' },
@@ -35,11 +53,24 @@ const ROWS: readonly Row[] = [
 
 /** An answer of the engine that is no success, with its own words. */
 export function engineError(status: number | undefined, words: string, details: VMKitErrorDetails = {}): VMKitError {
-  const row = ROWS.find((candidate) => (candidate.status === undefined || candidate.status === status) && (candidate.words?.test(words) ?? true))
+  const row = ROWS.find(
+    (candidate) => (candidate.status === undefined || candidate.status === status) && (candidate.words?.test(words) ?? true),
+  )
   return new VMKitError(row?.code ?? 'BACKEND_ERROR', words, { driver: 'docker', ...details })
 }
 
-const GONE = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT', 'ERR_STREAM_PREMATURE_CLOSE'])
+const GONE = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOENT',
+  'EPIPE',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ETIMEDOUT',
+  'ERR_STREAM_PREMATURE_CLOSE',
+])
 
 /** A failure on the way to the engine. `signal` tells an abort, whose reason is thrown as it is, from a broken connection. */
 export function transportError(error: unknown, target: string, signal?: AbortSignal): VMKitError {
@@ -54,7 +85,8 @@ export function transportError(error: unknown, target: string, signal?: AbortSig
     })
   }
   const isGone = GONE.has(code ?? '') || /socket hang up|aborted|timed out/i.test(message ?? '')
-  if (isGone) return new VMKitError('BACKEND_UNAVAILABLE', `The engine at ${target} does not answer: ${message}`, { driver: 'docker', cause: error })
+  if (isGone)
+    return new VMKitError('BACKEND_UNAVAILABLE', `The engine at ${target} does not answer: ${message}`, { driver: 'docker', cause: error })
   return VMKitError.from(error, { driver: 'docker' })
 }
 

@@ -1,5 +1,5 @@
-import type { CallContext, VMEvent } from '@vmkit/core/driver'
 import { VMKitError } from '@vmkit/core'
+import type { CallContext, VMEvent } from '@vmkit/core/driver'
 import { hasCode, transportError } from './errors.js'
 import { exitFrom, exitOf, healthOf } from './inspect.js'
 import { isMachine, LABEL, nameOf } from './labels.js'
@@ -16,7 +16,13 @@ export async function* readEvents(machines: Machines, ctx: CallContext): AsyncGe
   const filters = JSON.stringify({ type: ['container', 'image'], event: ACTIONS })
   // The engine repeats what happened between the call and its arrival there; that needs one clock.
   const since = engine.isLocal ? (asked / 1000).toFixed(3) : undefined
-  const answer = await engine.stream({ method: 'GET', path: '/events', query: { filters, since }, signal: ctx.signal, context: { operation: 'events' } })
+  const answer = await engine.stream({
+    method: 'GET',
+    path: '/events',
+    query: { filters, since },
+    signal: ctx.signal,
+    context: { operation: 'events' },
+  })
   const oomed = new Set<string>()
   try {
     for await (const line of jsonLines<EventLine>(answer)) {
@@ -29,10 +35,19 @@ export async function* readEvents(machines: Machines, ctx: CallContext): AsyncGe
   } finally {
     answer.destroy()
   }
-  if (!ctx.signal.aborted) throw new VMKitError('BACKEND_UNAVAILABLE', `The engine at ${engine.endpoint.target} ended the stream of events`, { driver: 'docker', operation: 'events' })
+  if (!ctx.signal.aborted)
+    throw new VMKitError('BACKEND_UNAVAILABLE', `The engine at ${engine.endpoint.target} ended the stream of events`, {
+      driver: 'docker',
+      operation: 'events',
+    })
 }
 
-async function toEvent({ Type, Action, Actor, time, timeNano }: EventLine, machines: Machines, oomed: Set<string>, ctx: CallContext): Promise<VMEvent | undefined> {
+async function toEvent(
+  { Type, Action, Actor, time, timeNano }: EventLine,
+  machines: Machines,
+  oomed: Set<string>,
+  ctx: CallContext,
+): Promise<VMEvent | undefined> {
   const at = timeNano === undefined ? time * 1000 : Math.floor(timeNano / 1e6)
   const attributes = Actor.Attributes ?? {}
   if (Type === 'image') return Action === 'pull' ? { type: 'image-pulled', driver: 'docker', image: Actor.ID, at } : undefined
@@ -75,7 +90,14 @@ async function toEvent({ Type, Action, Actor, time, timeNano }: EventLine, machi
 }
 
 /** The container knows more than the event, unless it is gone or runs again. */
-async function exitOfEvent(id: string, attributes: Record<string, string>, sawOom: boolean, at: number, machines: Machines, ctx: CallContext) {
+async function exitOfEvent(
+  id: string,
+  attributes: Record<string, string>,
+  sawOom: boolean,
+  at: number,
+  machines: Machines,
+  ctx: CallContext,
+) {
   const known = await machines.inspect(id, ctx).then(
     ({ State }) => exitOf(State),
     (error: unknown) => {

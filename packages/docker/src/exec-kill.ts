@@ -71,13 +71,20 @@ async function killInside({ engine, path, id }: Found, needle: string, signal: s
     })
     await engine.json({ method: 'POST', path: `/exec/${Id}/start`, body: { Detach: true, Tty: false }, context })
     for (const pause of PAUSE_MS) {
-      const { Running, ExitCode } = await engine.json<{ Running: boolean; ExitCode: number | null }>({ method: 'GET', path: `/exec/${Id}/json`, context })
+      const { Running, ExitCode } = await engine.json<{ Running: boolean; ExitCode: number | null }>({
+        method: 'GET',
+        path: `/exec/${Id}/json`,
+        context,
+      })
       if (!Running && ExitCode !== null) return ExitCode === 0
       await new Promise((resolve) => setTimeout(resolve, pause))
     }
     return false
   } catch (error) {
     if (await isOver().catch(() => hasCode(error, 'NOT_FOUND', 'INVALID_STATE', 'CONFLICT'))) return false
-    throw VMKitError.from(error, { ...context, hint: 'Without access to the processes of the engine, ending a command needs /bin/sh in the container' })
+    throw VMKitError.from(error, {
+      ...context,
+      hint: 'Without access to the processes of the engine, ending a command needs /bin/sh in the container',
+    })
   }
 }

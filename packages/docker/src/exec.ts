@@ -18,28 +18,36 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
   const { command, env = {}, workdir, user, stdin = false, tty } = request
   const mark = randomUUID()
   const context = { vmId: id, operation: 'exec' }
-  const { Id } = await engine.json<{ Id: string }>({
-    method: 'POST',
-    path: `${path}/exec`,
-    signal: ctx.signal,
-    context,
-    body: {
-      AttachStdin: stdin,
-      AttachStdout: true,
-      AttachStderr: true,
-      Tty: tty !== undefined,
-      Cmd: command,
-      Env: [`${EXEC_MARK}=${mark}`, ...Object.entries(env).map(([key, value]) => `${key}=${value}`)],
-      ...(workdir === undefined ? {} : { WorkingDir: workdir }),
-      ...(user === undefined ? {} : { User: user }),
-    },
-  }).catch((error: unknown) => {
-    throw hasCode(error, 'CONFLICT') ? new VMKitError('INVALID_STATE', (error as VMKitError).message, { ...context, cause: error }) : error
-  })
+  const { Id } = await engine
+    .json<{ Id: string }>({
+      method: 'POST',
+      path: `${path}/exec`,
+      signal: ctx.signal,
+      context,
+      body: {
+        AttachStdin: stdin,
+        AttachStdout: true,
+        AttachStderr: true,
+        Tty: tty !== undefined,
+        Cmd: command,
+        Env: [`${EXEC_MARK}=${mark}`, ...Object.entries(env).map(([key, value]) => `${key}=${value}`)],
+        ...(workdir === undefined ? {} : { WorkingDir: workdir }),
+        ...(user === undefined ? {} : { User: user }),
+      },
+    })
+    .catch((error: unknown) => {
+      throw hasCode(error, 'CONFLICT')
+        ? new VMKitError('INVALID_STATE', (error as VMKitError).message, { ...context, cause: error })
+        : error
+    })
   const socket = await engine.hijack({
     method: 'POST',
     path: `/exec/${Id}/start`,
-    body: { Detach: false, Tty: tty !== undefined, ...(tty && engine.atLeast(CONSOLE_SIZE_API) ? { ConsoleSize: [tty.rows, tty.columns] } : {}) },
+    body: {
+      Detach: false,
+      Tty: tty !== undefined,
+      ...(tty && engine.atLeast(CONSOLE_SIZE_API) ? { ConsoleSize: [tty.rows, tty.columns] } : {}),
+    },
     signal: ctx.signal,
     context,
   })
@@ -74,7 +82,12 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
 }
 
 function inspectExec({ engine, id }: Found, execId: string): Promise<ExecInspect> {
-  return engine.json<ExecInspect>({ method: 'GET', path: `/exec/${execId}/json`, signal: unaborted().signal, context: { vmId: id, operation: 'exec' } })
+  return engine.json<ExecInspect>({
+    method: 'GET',
+    path: `/exec/${execId}/json`,
+    signal: unaborted().signal,
+    context: { vmId: id, operation: 'exec' },
+  })
 }
 
 async function exitOf(found: Found, execId: string): Promise<ExecExit> {
@@ -84,11 +97,20 @@ async function exitOf(found: Found, execId: string): Promise<ExecExit> {
     if (!Running && ExitCode !== null) return { exitCode: ExitCode, signal: null }
     await new Promise((resolve) => setTimeout(resolve, delay))
   }
-  throw new VMKitError('BACKEND_ERROR', 'The engine closed the streams of a command and never told how it ended', { driver: 'docker', vmId: found.id, operation: 'exec' })
+  throw new VMKitError('BACKEND_ERROR', 'The engine closed the streams of a command and never told how it ended', {
+    driver: 'docker',
+    vmId: found.id,
+    operation: 'exec',
+  })
 }
 
 async function resize({ engine, id }: Found, execId: string, { columns, rows }: TerminalSize): Promise<void> {
-  await engine.json({ method: 'POST', path: `/exec/${execId}/resize`, query: { h: rows, w: columns }, context: { vmId: id, operation: 'exec' } })
+  await engine.json({
+    method: 'POST',
+    path: `/exec/${execId}/resize`,
+    query: { h: rows, w: columns },
+    context: { vmId: id, operation: 'exec' },
+  })
 }
 
 /** Before API 1.42 the size can only be set once the command runs; one that is over needs none. */

@@ -4,8 +4,8 @@ import { VMKitError } from '@vmkit/core'
 import { type CallContext, type DriverFiles, type FileEntry, invalidConfig } from '@vmkit/core/driver'
 import tar from 'tar-stream'
 import { hasCode, transportError } from './errors.js'
-import { type Found, type Machines } from './machines.js'
 import { execStream } from './exec.js'
+import type { Found, Machines } from './machines.js'
 import { spool } from './spool.js'
 
 const MOST_LINKS = 40
@@ -27,7 +27,8 @@ export function dockerFiles(machines: Machines): DriverFiles {
     async *read(id, path, ctx) {
       const found = await machines.find(id, ctx)
       const target = await resolveLinks(found, absolute(found, path), ctx)
-      if (isDirectory(target.stat)) throw new VMKitError('GUEST_ERROR', `${path} is a folder`, { driver: 'docker', vmId: id, hint: 'Use files.list or copyOut' })
+      if (isDirectory(target.stat))
+        throw new VMKitError('GUEST_ERROR', `${path} is a folder`, { driver: 'docker', vmId: id, hint: 'Use files.list or copyOut' })
       const { answer, parser } = await openArchive(found, target.path, ctx)
       try {
         for await (const entry of parser) {
@@ -52,7 +53,14 @@ export function dockerFiles(machines: Machines): DriverFiles {
         for await (const entry of parser) {
           const { name, type, size, mode, mtime } = entry.header
           const relative = isDirectory(target.stat) ? name.split('/').slice(1).join('/').replace(/\/$/, '') : posix.basename(name)
-          if (relative !== '' && !relative.includes('/')) entries.push({ name: relative, type: kindOf(type), size: size ?? 0, mode: (mode ?? 0) & 0o7777, modifiedAt: mtime?.getTime() ?? null })
+          if (relative !== '' && !relative.includes('/'))
+            entries.push({
+              name: relative,
+              type: kindOf(type),
+              size: size ?? 0,
+              mode: (mode ?? 0) & 0o7777,
+              modifiedAt: mtime?.getTime() ?? null,
+            })
           entry.resume()
         }
       } catch (error) {
@@ -68,12 +76,21 @@ export function dockerFiles(machines: Machines): DriverFiles {
       await stat(found, target, ctx)
       const session = await execStream(machines, id, { command: ['rm', '-rf', '--', target], user: '0' }, ctx).catch((error: unknown) => {
         if (!hasCode(error, 'INVALID_STATE')) throw error
-        throw new VMKitError('INVALID_STATE', 'The Engine API removes no files, so the machine must run for it', { driver: 'docker', vmId: id, cause: error })
+        throw new VMKitError('INVALID_STATE', 'The Engine API removes no files, so the machine must run for it', {
+          driver: 'docker',
+          vmId: id,
+          cause: error,
+        })
       })
       const words: Uint8Array[] = []
       for await (const { data } of session.output) words.push(data)
       const { exitCode } = await session.wait()
-      if (exitCode !== 0) throw new VMKitError('GUEST_ERROR', `Removing ${path} needs \`rm\` in the machine, and it failed: ${Buffer.concat(words).toString('utf8').trim()}`, { driver: 'docker', vmId: id })
+      if (exitCode !== 0)
+        throw new VMKitError(
+          'GUEST_ERROR',
+          `Removing ${path} needs \`rm\` in the machine, and it failed: ${Buffer.concat(words).toString('utf8').trim()}`,
+          { driver: 'docker', vmId: id },
+        )
     },
     async *pack(id, path, ctx) {
       const found = await machines.find(id, ctx)
@@ -100,7 +117,13 @@ export function dockerFiles(machines: Machines): DriverFiles {
 }
 
 /** Replaces one file; missing parent folders are made, present ones stay as they are. */
-export async function writeFile(found: Found, path: string, content: Uint8Array | AsyncIterable<Uint8Array>, mode: number, ctx: CallContext): Promise<void> {
+export async function writeFile(
+  found: Found,
+  path: string,
+  content: Uint8Array | AsyncIterable<Uint8Array>,
+  mode: number,
+  ctx: CallContext,
+): Promise<void> {
   const target = absolute(found, path)
   const parent = posix.dirname(target)
   const name = posix.basename(target)
@@ -109,7 +132,9 @@ export async function writeFile(found: Found, path: string, content: Uint8Array 
   const upload = (base: string, missing: readonly string[]) => {
     const pack = tar.pack()
     for (const folder of prefixes(missing)) pack.entry({ name: folder, type: 'directory', mode: 0o755 })
-    const entry = pack.entry({ name: [...missing, name].join('/'), mode, size: spooled.size, mtime: new Date() }, (error) => (error ? pack.destroy(error) : pack.finalize()))
+    const entry = pack.entry({ name: [...missing, name].join('/'), mode, size: spooled.size, mtime: new Date() }, (error) =>
+      error ? pack.destroy(error) : pack.finalize(),
+    )
     if (entry) spooled.read().pipe(entry)
     return put(found, base, Readable.from(pack, { objectMode: false }), ctx)
   }
@@ -153,12 +178,17 @@ async function checkEntries(content: Readable): Promise<void> {
   try {
     for await (const entry of parser) {
       const { name, type, linkname } = entry.header
-      if (leaves(name) || (type === 'link' && linkname && leaves(linkname))) throw invalidConfig('tar', 'entries that stay below the target path', name)
+      if (leaves(name) || (type === 'link' && linkname && leaves(linkname)))
+        throw invalidConfig('tar', 'entries that stay below the target path', name)
       entry.resume()
     }
   } catch (error) {
     if (error instanceof VMKitError) throw error
-    throw new VMKitError('INVALID_CONFIG', `The tar cannot be read: ${(error as Error).message}`, { driver: 'docker', field: 'tar', cause: error })
+    throw new VMKitError('INVALID_CONFIG', `The tar cannot be read: ${(error as Error).message}`, {
+      driver: 'docker',
+      field: 'tar',
+      cause: error,
+    })
   }
 }
 
@@ -167,12 +197,19 @@ function leaves(name: string): boolean {
   return path.startsWith('/') || path === '..' || path.startsWith('../')
 }
 
-export async function put(found: Found, path: string, content: Readable, ctx: CallContext): Promise<void> {
+async function put(found: Found, path: string, content: Readable, ctx: CallContext): Promise<void> {
   await found.engine.json(archive(found, 'PUT', path, ctx, content))
 }
 
 function archive(found: Found, method: 'GET' | 'PUT' | 'HEAD', path: string, ctx: CallContext, file?: Readable) {
-  return { method, path: `${found.path}/archive`, query: { path }, signal: ctx.signal, context: { vmId: found.id }, ...(file ? { file } : {}) }
+  return {
+    method,
+    path: `${found.path}/archive`,
+    query: { path },
+    signal: ctx.signal,
+    context: { vmId: found.id },
+    ...(file ? { file } : {}),
+  }
 }
 
 async function openArchive(found: Found, path: string, ctx: CallContext) {
@@ -186,7 +223,9 @@ async function openArchive(found: Found, path: string, ctx: CallContext) {
 async function stat(found: Found, path: string, ctx: CallContext): Promise<PathStat> {
   // An answer to HEAD has no body, so the engine's words are lost.
   const answer = await found.engine.stream(archive(found, 'HEAD', path, ctx)).catch((error: unknown) => {
-    throw hasCode(error, 'NOT_FOUND') ? new VMKitError('NOT_FOUND', `There is no ${path} in the machine`, { driver: 'docker', vmId: found.id }) : error
+    throw hasCode(error, 'NOT_FOUND')
+      ? new VMKitError('NOT_FOUND', `There is no ${path} in the machine`, { driver: 'docker', vmId: found.id })
+      : error
   })
   answer.resume()
   return JSON.parse(Buffer.from(String(answer.headers['x-docker-container-path-stat']), 'base64').toString('utf8')) as PathStat

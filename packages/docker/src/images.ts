@@ -40,16 +40,28 @@ export function dockerImages(machines: Machines, registries: RegistryAccess): Dr
     },
     async remove(reference, ctx) {
       const engine = await machines.engine(ctx)
-      await engine.json({ method: 'DELETE', path: imagePath(reference), signal: ctx.signal, context: { operation: 'removeImage' } }).catch((error: unknown) => {
-        throw hasCode(error, 'NOT_FOUND') ? imageNotFound(error as VMKitError) : hasCode(error, 'INVALID_STATE') ? inUse(error as VMKitError) : error
-      })
+      await engine
+        .json({ method: 'DELETE', path: imagePath(reference), signal: ctx.signal, context: { operation: 'removeImage' } })
+        .catch((error: unknown) => {
+          throw hasCode(error, 'NOT_FOUND')
+            ? imageNotFound(error as VMKitError)
+            : hasCode(error, 'INVALID_STATE')
+              ? inUse(error as VMKitError)
+              : error
+        })
     },
     async import(archive, reference, ctx) {
       const engine = await machines.engine(ctx)
       const loaded = await loadImage(engine, Readable.from(archive, { objectMode: false }), ctx)
       if (reference === undefined) return imageInfo(await inspectImage(engine, loaded, ctx), loaded)
       const { repo, tag } = splitReference(reference)
-      await engine.json({ method: 'POST', path: `${imagePath(loaded)}/tag`, query: { repo, tag }, signal: ctx.signal, context: { operation: 'import' } })
+      await engine.json({
+        method: 'POST',
+        path: `${imagePath(loaded)}/tag`,
+        query: { repo, tag },
+        signal: ctx.signal,
+        context: { operation: 'import' },
+      })
       return imageInfo(await inspectImage(engine, reference, ctx), reference)
     },
     async build(request, ctx) {
@@ -60,19 +72,26 @@ export function dockerImages(machines: Machines, registries: RegistryAccess): Dr
   }
 }
 
-export async function pullImage(engine: Engine, registries: RegistryAccess, { reference, platform, auth }: PullRequest, ctx: CallContext): Promise<void> {
+export async function pullImage(
+  engine: Engine,
+  registries: RegistryAccess,
+  { reference, platform, auth }: PullRequest,
+  ctx: CallContext,
+): Promise<void> {
   const { repo, tag } = splitReference(reference)
   const header = await authHeader(reference, auth, registries)
-  const answer = await engine.stream({
-    method: 'POST',
-    path: '/images/create',
-    query: { fromImage: repo, tag, platform },
-    signal: ctx.signal,
-    headers: header === undefined ? {} : { 'X-Registry-Auth': header },
-    context: { operation: 'pull' },
-  }).catch((error: unknown) => {
-    throw hasCode(error, 'NOT_FOUND') ? imageNotFound(error as VMKitError) : error
-  })
+  const answer = await engine
+    .stream({
+      method: 'POST',
+      path: '/images/create',
+      query: { fromImage: repo, tag, platform },
+      signal: ctx.signal,
+      headers: header === undefined ? {} : { 'X-Registry-Auth': header },
+      context: { operation: 'pull' },
+    })
+    .catch((error: unknown) => {
+      throw hasCode(error, 'NOT_FOUND') ? imageNotFound(error as VMKitError) : error
+    })
   try {
     await followProgress(answer, 'pull', engine.endpoint.target, ctx)
   } finally {
@@ -85,7 +104,14 @@ export async function loadImage(engine: Engine, archive: Readable, ctx: CallCont
   const failed = new Promise<never>((_, reject) => archive.once('error', reject))
   failed.catch(() => {})
   const load = (async () => {
-    const answer = await engine.stream({ method: 'POST', path: '/images/load', query: { quiet: false }, file: archive, signal: ctx.signal, context: { operation: 'import' } })
+    const answer = await engine.stream({
+      method: 'POST',
+      path: '/images/load',
+      query: { quiet: false },
+      file: archive,
+      signal: ctx.signal,
+      context: { operation: 'import' },
+    })
     try {
       return await followProgress(answer, 'import', engine.endpoint.target, ctx)
     } finally {
@@ -94,11 +120,18 @@ export async function loadImage(engine: Engine, archive: Readable, ctx: CallCont
   })()
   const lines = await Promise.race([load, failed]).catch((error: unknown) => {
     archive.destroy()
-    throw hasCode(error, 'BACKEND_ERROR', 'NOT_FOUND') ? notAnImage(error as VMKitError) : transportError(error, engine.endpoint.target, ctx.signal)
+    throw hasCode(error, 'BACKEND_ERROR', 'NOT_FOUND')
+      ? notAnImage(error as VMKitError)
+      : transportError(error, engine.endpoint.target, ctx.signal)
   })
   const words = lines.map(({ stream }) => stream ?? '').join('')
   const named = /Loaded image(?:\(s\))?: (\S+)/.exec(words)?.[1] ?? /Loaded image ID: (\S+)/.exec(words)?.[1]
-  if (named === undefined) throw new VMKitError('INVALID_CONFIG', `The archive holds no image${words === '' ? '' : `: ${words.trim()}`}`, { driver: 'docker', operation: 'import', field: 'archive' })
+  if (named === undefined)
+    throw new VMKitError('INVALID_CONFIG', `The archive holds no image${words === '' ? '' : `: ${words.trim()}`}`, {
+      driver: 'docker',
+      operation: 'import',
+      field: 'archive',
+    })
   return named
 }
 
@@ -107,19 +140,23 @@ export async function loadArchiveFile(engine: Engine, path: string, ctx: CallCon
   const found = await stat(path).catch(() => undefined)
   if (!found) throw invalidConfig('config.image', 'a reference, or the path of an archive that exists', path, { driver: 'docker' })
   if (!found.isFile()) {
-    throw new VMKitError('UNSUPPORTED', `The docker driver takes images as archives, and ${path} is a folder`, { driver: 'docker', field: 'config.image', hint: 'Pack the OCI layout into a tar; Docker 25 and later load it' })
+    throw new VMKitError('UNSUPPORTED', `The docker driver takes images as archives, and ${path} is a folder`, {
+      driver: 'docker',
+      field: 'config.image',
+      hint: 'Pack the OCI layout into a tar; Docker 25 and later load it',
+    })
   }
   return loadImage(engine, createReadStream(path), ctx)
 }
 
-export function inspectImage(engine: Engine, reference: string, { signal }: Pick<CallContext, 'signal'>): Promise<ImageInspect> {
+function inspectImage(engine: Engine, reference: string, { signal }: Pick<CallContext, 'signal'>): Promise<ImageInspect> {
   return engine.json<ImageInspect>({ method: 'GET', path: `${imagePath(reference)}/json`, signal }).catch((error: unknown) => {
     throw hasCode(error, 'NOT_FOUND') ? imageNotFound(error as VMKitError) : error
   })
 }
 
 /** The slashes of a reference are part of the path; anything else that is special in a URL is not. */
-export function imagePath(reference: string): string {
+function imagePath(reference: string): string {
   return `/images/${reference.split('/').map(encodeURIComponent).join('/')}`
 }
 
@@ -145,5 +182,10 @@ function inUse(error: VMKitError): VMKitError {
 }
 
 function notAnImage(error: VMKitError): VMKitError {
-  return new VMKitError('INVALID_CONFIG', `The archive is no image: ${error.message}`, { driver: 'docker', operation: 'import', field: 'archive', cause: error })
+  return new VMKitError('INVALID_CONFIG', `The archive is no image: ${error.message}`, {
+    driver: 'docker',
+    operation: 'import',
+    field: 'archive',
+    cause: error,
+  })
 }

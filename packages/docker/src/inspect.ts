@@ -26,12 +26,13 @@ export function stateOf(state: ContainerState): { state: VMState; reason?: strin
   if (state.Running) return { state: 'running' }
   if (state.Dead || state.Status === 'dead') return { state: 'failed', reason: state.Error || 'the engine could not remove it' }
   if (state.Status === 'removing') return { state: 'stopping', reason: 'it is being removed' }
-  if (state.Status === 'created' || state.Status === 'configured' || neverRan) return { state: 'created', ...(state.Error ? { reason: state.Error } : {}) }
+  if (state.Status === 'created' || state.Status === 'configured' || neverRan)
+    return { state: 'created', ...(state.Error ? { reason: state.Error } : {}) }
   return { state: 'stopped', ...(state.Error ? { reason: state.Error } : {}) }
 }
 
 /** Statuses as `GET /containers/json` tells them. */
-export function stateOfListed({ State }: ContainerListEntry): VMState {
+function stateOfListed({ State }: ContainerListEntry): VMState {
   switch (State) {
     case 'created':
     case 'configured':
@@ -115,7 +116,11 @@ export function infoOf(container: ContainerInspect, engine: { isLocal: boolean }
 
 /** The limits of now: a resize changes them, a label cannot change. */
 function limitsOf({ HostConfig: { NanoCpus, Memory, PidsLimit } }: ContainerInspect): Pick<MachineConfig, 'cpus' | 'memory' | 'pids'> {
-  return { ...(NanoCpus ? { cpus: NanoCpus / 1e9 } : {}), ...(Memory ? { memory: Memory } : {}), ...(PidsLimit && PidsLimit > 0 ? { pids: PidsLimit } : {}) }
+  return {
+    ...(NanoCpus ? { cpus: NanoCpus / 1e9 } : {}),
+    ...(Memory ? { memory: Memory } : {}),
+    ...(PidsLimit && PidsLimit > 0 ? { pids: PidsLimit } : {}),
+  }
 }
 
 /** Only a bridge on this host is reached by the container's own address. */

@@ -20,7 +20,7 @@ export const LABEL = {
   snapshotAt: 'vmkit.snapshot.at',
 } as const
 
-export const MACHINE = 'docker'
+const MACHINE = 'docker'
 const INTERNAL = new Set<string>([LABEL.mark, LABEL.config, LABEL.uid, LABEL.replaces, LABEL.restoredFrom, 'vmkit.incoming'])
 
 type Labels = Readonly<Record<string, string>>
@@ -37,7 +37,8 @@ export function machineLabels(config: MachineConfig, uid: string, extra: Labels 
 
 /** What the maker of the machine and core put on it. */
 export function publicLabels(labels: Labels | null | undefined): Record<string, string> {
-  const isInternal = (key: string, value: string) => INTERNAL.has(key) || /^vmkit\.(previous|snapshot)\./.test(key) || (key === 'vmkit.expires' && value === 'never')
+  const isInternal = (key: string, value: string) =>
+    INTERNAL.has(key) || /^vmkit\.(previous|snapshot)\./.test(key) || (key === 'vmkit.expires' && value === 'never')
   return Object.fromEntries(Object.entries(labels ?? {}).filter(([key, value]) => !isInternal(key, value)))
 }
 

@@ -16,7 +16,8 @@ export async function start(machines: Machines, id: string, ctx: CallContext): P
   try {
     await engine.json({ method: 'POST', path: `${path}/start`, signal: ctx.signal, accept: [NOT_MODIFIED], context: { vmId: id } })
   } catch (error) {
-    if (hasCode(error, 'NOT_FOUND') && !/no such container/i.test((error as VMKitError).message)) throw VMKitError.from(new VMKitError('INVALID_CONFIG', (error as VMKitError).message, { vmId: id, cause: error }))
+    if (hasCode(error, 'NOT_FOUND') && !/no such container/i.test((error as VMKitError).message))
+      throw VMKitError.from(new VMKitError('INVALID_CONFIG', (error as VMKitError).message, { vmId: id, cause: error }))
     // The engine goes on with a start whose client has left; a kill waits for it there.
     if (ctx.signal.aborted) await engine.json({ method: 'POST', path: `${path}/kill`, accept: [CONFLICT] }).catch(() => {})
     throw error
@@ -34,13 +35,29 @@ export async function stop(machines: Machines, id: string, { graceMs, signal }: 
   const isOwnSignal = signal === undefined || signal === facts.stopSignal
   const seconds = Math.ceil(grace / 1000)
   if (!isOwnSignal && !engine.atLeast('1.42')) {
-    await engine.json({ method: 'POST', path: `${path}/kill`, query: { signal }, accept: [CONFLICT], signal: ctx.signal, context: { vmId: id } })
+    await engine.json({
+      method: 'POST',
+      path: `${path}/kill`,
+      query: { signal },
+      accept: [CONFLICT],
+      signal: ctx.signal,
+      context: { vmId: id },
+    })
     await stopped(found, grace, ctx)
-    await engine.json({ method: 'POST', path: `${path}/stop`, query: { t: 0 }, accept: [NOT_MODIFIED], signal: ctx.signal, context: { vmId: id } })
+    await engine.json({
+      method: 'POST',
+      path: `${path}/stop`,
+      query: { t: 0 },
+      accept: [NOT_MODIFIED],
+      signal: ctx.signal,
+      context: { vmId: id },
+    })
     return
   }
   const isExact = grace % 1000 === 0
-  const timer = isExact ? undefined : setTimeout(() => void engine.json({ method: 'POST', path: `${path}/kill`, accept: [CONFLICT] }).catch(() => {}), grace)
+  const timer = isExact
+    ? undefined
+    : setTimeout(() => void engine.json({ method: 'POST', path: `${path}/kill`, accept: [CONFLICT] }).catch(() => {}), grace)
   try {
     await engine.json({
       method: 'POST',
@@ -64,7 +81,12 @@ async function configuredGrace(machines: Machines, id: string, ctx: CallContext)
 async function stopped({ engine, path }: Found, graceMs: number, ctx: CallContext): Promise<void> {
   const limit = AbortSignal.timeout(graceMs)
   try {
-    await engine.json({ method: 'POST', path: `${path}/wait`, query: { condition: 'not-running' }, signal: AbortSignal.any([ctx.signal, limit]) })
+    await engine.json({
+      method: 'POST',
+      path: `${path}/wait`,
+      query: { condition: 'not-running' },
+      signal: AbortSignal.any([ctx.signal, limit]),
+    })
   } catch (error) {
     if (!limit.aborted || ctx.signal.aborted) throw error
   }
@@ -72,10 +94,12 @@ async function stopped({ engine, path }: Found, graceMs: number, ctx: CallContex
 
 export async function kill(machines: Machines, id: string, signal: string, ctx: CallContext): Promise<void> {
   const { engine, path } = await machines.find(id, ctx)
-  await engine.json({ method: 'POST', path: `${path}/kill`, query: { signal }, signal: ctx.signal, context: { vmId: id } }).catch((error: unknown) => {
-    // "container … is not running" comes as 409, on Podman with other words
-    throw hasCode(error, 'CONFLICT') ? new VMKitError('INVALID_STATE', (error as VMKitError).message, { vmId: id, cause: error }) : error
-  })
+  await engine
+    .json({ method: 'POST', path: `${path}/kill`, query: { signal }, signal: ctx.signal, context: { vmId: id } })
+    .catch((error: unknown) => {
+      // "container … is not running" comes as 409, on Podman with other words
+      throw hasCode(error, 'CONFLICT') ? new VMKitError('INVALID_STATE', (error as VMKitError).message, { vmId: id, cause: error }) : error
+    })
 }
 
 export async function remove(machines: Machines, id: string, force: boolean, ctx: CallContext): Promise<void> {
@@ -86,9 +110,11 @@ export async function remove(machines: Machines, id: string, force: boolean, ctx
   } catch (error) {
     if (!/already in progress/i.test((error as Error).message)) throw error
     // Another caller removes it: done when it is gone.
-    await engine.json({ method: 'POST', path: `${path}/wait`, query: { condition: 'removed' }, signal: ctx.signal }).catch((late: unknown) => {
-      if (!hasCode(late, 'NOT_FOUND')) throw late
-    })
+    await engine
+      .json({ method: 'POST', path: `${path}/wait`, query: { condition: 'removed' }, signal: ctx.signal })
+      .catch((late: unknown) => {
+        if (!hasCode(late, 'NOT_FOUND')) throw late
+      })
   }
   machines.forget(id)
   await cleanUpImages(engine, container, ctx)
@@ -102,7 +128,8 @@ export async function wait(machines: Machines, id: string, ctx: CallContext): Pr
   const { engine, path } = await machines.find(id, ctx)
   const controller = new AbortController()
   const signal = AbortSignal.any([ctx.signal, controller.signal])
-  const arm = (condition: string) => engine.stream({ method: 'POST', path: `${path}/wait`, query: { condition }, signal, context: { vmId: id } })
+  const arm = (condition: string) =>
+    engine.stream({ method: 'POST', path: `${path}/wait`, query: { condition }, signal, context: { vmId: id } })
   const armed = arm('next-exit')
   armed.catch(() => {})
   try {
@@ -115,7 +142,13 @@ export async function wait(machines: Machines, id: string, ctx: CallContext): Pr
     exit.catch(() => {})
     const removed = arm('removed').then(bodyOf)
     removed.catch(() => {})
-    const result = await Promise.race([exit, removed.then(() => undefined, (error: unknown) => (hasCode(error, 'NOT_FOUND') ? undefined : Promise.reject(error)))])
+    const result = await Promise.race([
+      exit,
+      removed.then(
+        () => undefined,
+        (error: unknown) => (hasCode(error, 'NOT_FOUND') ? undefined : Promise.reject(error)),
+      ),
+    ])
     const after = await machines.inspect(id, ctx).catch((error: unknown) => {
       if (hasCode(error, 'NOT_FOUND')) return undefined
       throw error

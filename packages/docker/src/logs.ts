@@ -1,6 +1,14 @@
 import type { IncomingMessage } from 'node:http'
 import { VMKitError } from '@vmkit/core'
-import { type CallContext, invalidConfig, type LineSplitter, lineSplitter, type LogEntry, type LogOptions, type LogSource } from '@vmkit/core/driver'
+import {
+  type CallContext,
+  invalidConfig,
+  type LineSplitter,
+  type LogEntry,
+  type LogOptions,
+  type LogSource,
+  lineSplitter,
+} from '@vmkit/core/driver'
 import { transportError } from './errors.js'
 import { frames, terminal } from './frames.js'
 import type { Found, Machines } from './machines.js'
@@ -53,7 +61,12 @@ export async function* readLogs(machines: Machines, id: string, options: LogOpti
   })
 }
 
-async function* readOnce({ engine, path, facts, id }: Found, options: LogOptions, after: Position | undefined, ctx: CallContext): AsyncGenerator<LogEntry> {
+async function* readOnce(
+  { engine, path, facts, id }: Found,
+  options: LogOptions,
+  after: Position | undefined,
+  ctx: CallContext,
+): AsyncGenerator<LogEntry> {
   const answer = await engine.stream({
     method: 'GET',
     path: `${path}/logs`,
@@ -96,7 +109,9 @@ async function* messages(answer: IncomingMessage, tty: boolean): AsyncGenerator<
   }
 }
 
-async function* wholeLines(chunks: AsyncIterable<{ source: LogSource; data: Uint8Array }>): AsyncGenerator<{ source: LogSource; data: Uint8Array }> {
+async function* wholeLines(
+  chunks: AsyncIterable<{ source: LogSource; data: Uint8Array }>,
+): AsyncGenerator<{ source: LogSource; data: Uint8Array }> {
   let rest = Buffer.alloc(0)
   for await (const { data } of chunks) {
     rest = Buffer.concat([rest, data])

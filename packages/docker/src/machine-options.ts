@@ -71,7 +71,9 @@ const schema = z.strictObject({
   init: flag,
   runtime: z.optional(text),
   stdinOnce: flag,
-  healthcheck: z.optional(z.strictObject({ test: z.array(z.string()), intervalMs: count, timeoutMs: count, startPeriodMs: count, retries: count })),
+  healthcheck: z.optional(
+    z.strictObject({ test: z.array(z.string()), intervalMs: count, timeoutMs: count, startPeriodMs: count, retries: count }),
+  ),
   hostname: z.optional(text),
   domainname: z.optional(text),
   dns: texts,

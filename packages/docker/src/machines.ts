@@ -43,10 +43,20 @@ export function machines(finder: EngineFinder): Machines {
     const engine = await finder.get(signal)
     if (!FULL_ID.test(id)) throw notFound(id)
     try {
-      const container = await engine.json<ContainerInspect>({ method: 'GET', path: `/containers/${id}/json`, signal, context: { vmId: id } })
+      const container = await engine.json<ContainerInspect>({
+        method: 'GET',
+        path: `/containers/${id}/json`,
+        signal,
+        context: { vmId: id },
+      })
       if (!isMachine(container.Config.Labels) || container.Id !== id) throw notFound(id)
       if (facts.size >= MOST_FACTS) facts.clear()
-      facts.set(id, { tty: container.Config.Tty, workdir: container.Config.WorkingDir || '/', stopSignal: container.Config.StopSignal ?? 'SIGTERM', stdinOnce: container.Config.StdinOnce ?? false })
+      facts.set(id, {
+        tty: container.Config.Tty,
+        workdir: container.Config.WorkingDir || '/',
+        stopSignal: container.Config.StopSignal ?? 'SIGTERM',
+        stdinOnce: container.Config.StdinOnce ?? false,
+      })
       return container
     } catch (error) {
       if (!hasCode(error, 'NOT_FOUND')) throw error
@@ -61,9 +71,19 @@ export function machines(finder: EngineFinder): Machines {
     return notFound(id, successor ? `It was restored and lives on as ${successor.Id}` : undefined)
   }
 
-  async function listed(engine: Engine, { signal }: Pick<CallContext, 'signal'>, extraLabels: readonly string[] = []): Promise<ContainerListEntry[]> {
+  async function listed(
+    engine: Engine,
+    { signal }: Pick<CallContext, 'signal'>,
+    extraLabels: readonly string[] = [],
+  ): Promise<ContainerListEntry[]> {
     const filters = JSON.stringify({ label: [`${LABEL.mark}=docker`, ...extraLabels] })
-    const found = (await engine.json<ContainerListEntry[] | null>({ method: 'GET', path: '/containers/json', query: { all: true, filters }, signal })) ?? []
+    const found =
+      (await engine.json<ContainerListEntry[] | null>({
+        method: 'GET',
+        path: '/containers/json',
+        query: { all: true, filters },
+        signal,
+      })) ?? []
     const ids = new Set(found.map(({ Id }) => Id))
     // A container that waits to replace another one is no machine yet.
     return found.filter(({ Labels }) => isMachine(Labels) && !ids.has(Labels?.[LABEL.replaces] || 'none'))

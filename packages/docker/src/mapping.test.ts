@@ -25,7 +25,10 @@ const state = (changes: Partial<ContainerState>): ContainerState => ({
 
 describe('states and exits', () => {
   it('a container whose start failed is as it was before', () => {
-    expect(stateOf(state({ Status: 'created', StartedAt: NEVER, FinishedAt: NEVER, ExitCode: 127, Error: 'no such file' }))).toEqual({ state: 'created', reason: 'no such file' })
+    expect(stateOf(state({ Status: 'created', StartedAt: NEVER, FinishedAt: NEVER, ExitCode: 127, Error: 'no such file' }))).toEqual({
+      state: 'created',
+      reason: 'no such file',
+    })
     expect(exitOf(state({ Status: 'created', StartedAt: NEVER, FinishedAt: NEVER }))).toBeUndefined()
   })
 
@@ -69,8 +72,13 @@ describe('errors', () => {
   })
 
   it('tell an engine that is gone from one that may not be used', () => {
-    expect(transportError(Object.assign(new Error('connect ENOENT'), { code: 'ENOENT' }), 'unix:///x')).toMatchObject({ code: 'BACKEND_UNAVAILABLE', retryable: true })
-    expect(transportError(Object.assign(new Error('connect EACCES'), { code: 'EACCES' }), 'unix:///x')).toMatchObject({ code: 'PERMISSION_DENIED' })
+    expect(transportError(Object.assign(new Error('connect ENOENT'), { code: 'ENOENT' }), 'unix:///x')).toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+      retryable: true,
+    })
+    expect(transportError(Object.assign(new Error('connect EACCES'), { code: 'EACCES' }), 'unix:///x')).toMatchObject({
+      code: 'PERMISSION_DENIED',
+    })
   })
 })
 
@@ -94,7 +102,9 @@ describe('references', () => {
   it('take credentials of the call before those of the options, and none where there are none', async () => {
     const registries = { 'r.example': { username: 'u', password: 'p' } }
     const decoded = async (auth?: { username: string; password: string }) =>
-      JSON.parse(Buffer.from((await authHeader('r.example/app', auth, registries, { HOME: '/nonexistent' })) ?? '', 'base64url').toString()) as { username: string }
+      JSON.parse(
+        Buffer.from((await authHeader('r.example/app', auth, registries, { HOME: '/nonexistent' })) ?? '', 'base64url').toString(),
+      ) as { username: string }
     expect((await decoded()).username).toBe('u')
     expect((await decoded({ username: 'other', password: 'x' })).username).toBe('other')
     expect(await authHeader('app', undefined, registries, { HOME: '/nonexistent' })).toBeUndefined()

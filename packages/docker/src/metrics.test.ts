@@ -11,8 +11,18 @@ const common = {
 
 describe('metrics', () => {
   it('reads cgroup v1', () => {
-    const blkio = [{ op: 'Read', value: 4096 }, { op: 'Write', value: 512 }, { op: 'Total', value: 4608 }]
-    expect(metricsOf({ ...common, memory_stats: { usage: 1000, limit: 5000, stats: { total_inactive_file: 300, inactive_file: 1 } }, blkio_stats: { io_service_bytes_recursive: blkio } })).toEqual({
+    const blkio = [
+      { op: 'Read', value: 4096 },
+      { op: 'Write', value: 512 },
+      { op: 'Total', value: 4608 },
+    ]
+    expect(
+      metricsOf({
+        ...common,
+        memory_stats: { usage: 1000, limit: 5000, stats: { total_inactive_file: 300, inactive_file: 1 } },
+        blkio_stats: { io_service_bytes_recursive: blkio },
+      }),
+    ).toEqual({
       at: Date.parse('2026-11-21T21:00:00.5Z'),
       cpu: { usageMs: 25, userMs: 10, systemMs: 15 },
       memory: { usedBytes: 700, limitBytes: 5000 },
@@ -24,7 +34,12 @@ describe('metrics', () => {
   })
 
   it('reads cgroup v2, and says null for what is not told', () => {
-    const found = metricsOf({ ...common, networks: undefined, memory_stats: { usage: 1000, limit: 5000, stats: { inactive_file: 400, anon: 1 } }, blkio_stats: { io_service_bytes_recursive: null } })
+    const found = metricsOf({
+      ...common,
+      networks: undefined,
+      memory_stats: { usage: 1000, limit: 5000, stats: { inactive_file: 400, anon: 1 } },
+      blkio_stats: { io_service_bytes_recursive: null },
+    })
     expect(found).toMatchObject({ memory: { usedBytes: 600 }, network: null, disk: null, source: 'cgroup-v2' })
   })
 })

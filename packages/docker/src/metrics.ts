@@ -7,12 +7,19 @@ const NANOS_PER_MS = 1e6
 
 export async function readMetrics(machines: Machines, id: string, ctx: CallContext): Promise<VMMetrics> {
   const { engine, path } = await machines.find(id, ctx)
-  const stats = await engine.json<StatsAnswer>({ method: 'GET', path: `${path}/stats`, query: { stream: false, 'one-shot': true }, signal: ctx.signal, context: { vmId: id } })
+  const stats = await engine.json<StatsAnswer>({
+    method: 'GET',
+    path: `${path}/stats`,
+    query: { stream: false, 'one-shot': true },
+    signal: ctx.signal,
+    context: { vmId: id },
+  })
   const at = timeOf(stats.read)
   // A container that does not run is answered with zeros.
   if (at === null || stats.memory_stats?.usage === undefined) {
     const { State } = await machines.inspect(id, ctx)
-    if (!State.Running) throw new VMKitError('INVALID_STATE', `A machine that is ${State.Status} has no metrics`, { driver: 'docker', vmId: id })
+    if (!State.Running)
+      throw new VMKitError('INVALID_STATE', `A machine that is ${State.Status} has no metrics`, { driver: 'docker', vmId: id })
   }
   return metricsOf(stats)
 }

@@ -12,7 +12,7 @@ import { connect } from './engine.js'
 import { hasCode } from './errors.js'
 import { loadImage } from './images.js'
 import { type Machines, notFound, unaborted } from './machines.js'
-import { baseRepo, BASE_TAG } from './snapshot-images.js'
+import { BASE_TAG, baseRepo } from './snapshot-images.js'
 
 /** On everything that a migration makes on its target, with the ticket's id. */
 const INCOMING = 'vmkit.incoming'
@@ -25,9 +25,17 @@ interface Ticket extends MigrationTicket {
 
 export async function prepareIncoming(machines: Machines, { config, live }: MigrationOffer, ctx: CallContext): Promise<MigrationTicket> {
   const engine = await machines.engine(ctx)
-  if (live) throw new VMKitError('UNSUPPORTED', 'The engine cannot restore a checkpoint that was made elsewhere', { driver: 'docker', capability: 'migrate.live' })
+  if (live)
+    throw new VMKitError('UNSUPPORTED', 'The engine cannot restore a checkpoint that was made elsewhere', {
+      driver: 'docker',
+      capability: 'migrate.live',
+    })
   if (engine.endpoint.tls) {
-    throw new VMKitError('UNSUPPORTED', 'A migration to an engine behind TLS is not possible yet: the ticket would have to carry a private key', { driver: 'docker', capability: 'migrate.cold' })
+    throw new VMKitError(
+      'UNSUPPORTED',
+      'A migration to an engine behind TLS is not possible yet: the ticket would have to carry a private key',
+      { driver: 'docker', capability: 'migrate.cold' },
+    )
   }
   const taken = await engine.json({ method: 'GET', path: `/containers/${encodeURIComponent(config.name)}/json`, signal: ctx.signal }).then(
     () => true,
@@ -36,7 +44,8 @@ export async function prepareIncoming(machines: Machines, { config, live }: Migr
       throw error
     },
   )
-  if (taken) throw new VMKitError('ALREADY_EXISTS', `The target has a container ${config.name} already`, { driver: 'docker', field: 'config.name' })
+  if (taken)
+    throw new VMKitError('ALREADY_EXISTS', `The target has a container ${config.name} already`, { driver: 'docker', field: 'config.name' })
   await refuseTakenVolumes(engine, config, ctx)
   // What this engine cannot honour is said before anything is sent.
   containerSpec(config, 'image', {}, engine)
@@ -47,15 +56,34 @@ async function refuseTakenVolumes(engine: Engine, { volumes }: MachineConfig, { 
   if (volumes.length === 0) return
   const { Volumes } = await engine.json<{ Volumes: { Name: string }[] | null }>({ method: 'GET', path: '/volumes', signal })
   const taken = volumes.find(({ name }) => Volumes?.some(({ Name }) => Name === name))
-  if (taken) throw new VMKitError('CONFLICT', `The target has a volume ${taken.name} already, which would be overwritten`, { driver: 'docker', field: 'config.volumes' })
+  if (taken)
+    throw new VMKitError('CONFLICT', `The target has a volume ${taken.name} already, which would be overwritten`, {
+      driver: 'docker',
+      field: 'config.volumes',
+    })
 }
 
-export async function migrateOut(machines: Machines, id: string, ticket: MigrationTicket, options: { live: boolean }, ctx: CallContext): Promise<MigrationStats> {
-  if (options.live) throw new VMKitError('UNSUPPORTED', 'The engine cannot migrate a container that runs', { driver: 'docker', capability: 'migrate.live', vmId: id })
+export async function migrateOut(
+  machines: Machines,
+  id: string,
+  ticket: MigrationTicket,
+  options: { live: boolean },
+  ctx: CallContext,
+): Promise<MigrationStats> {
+  if (options.live)
+    throw new VMKitError('UNSUPPORTED', 'The engine cannot migrate a container that runs', {
+      driver: 'docker',
+      capability: 'migrate.live',
+      vmId: id,
+    })
   const { endpoint, config } = ticket as Ticket
   const source = await machines.engine(ctx)
   const agents = new Set<{ destroy(): void }>()
-  const target = await connect({ target: endpoint, source: 'migration ticket' }, agents as Parameters<typeof connect>[1], CONNECT_TIMEOUT_MS)
+  const target = await connect(
+    { target: endpoint, source: 'migration ticket' },
+    agents as Parameters<typeof connect>[1],
+    CONNECT_TIMEOUT_MS,
+  )
   const image = { repo: baseRepo(ticket.id), tag: BASE_TAG, label: 'migration' }
   try {
     await commit(machines, id, image, ctx)
@@ -64,9 +92,15 @@ export async function migrateOut(machines: Machines, id: string, ticket: Migrati
       bytes += chunk.length
       ctx.report({ phase: 'transfer', current: bytes, total: null, unit: 'bytes' })
     }
-    const saved = await source.stream({ method: 'GET', path: `/images/${image.repo}:${image.tag}/get`, signal: ctx.signal, context: { vmId: id } })
+    const saved = await source.stream({
+      method: 'GET',
+      path: `/images/${image.repo}:${image.tag}/get`,
+      signal: ctx.signal,
+      context: { vmId: id },
+    })
     await loadImage(target, counted(saved, count), ctx)
-    if (config.volumes.length > 0) await copyVolumes({ source, target, id, ticket: ticket as Ticket, image: `${image.repo}:${image.tag}`, count }, ctx)
+    if (config.volumes.length > 0)
+      await copyVolumes({ source, target, id, ticket: ticket as Ticket, image: `${image.repo}:${image.tag}`, count }, ctx)
     return { downtimeMs: 0, bytes }
   } finally {
     await source.json({ method: 'DELETE', path: `/images/${image.repo}:${image.tag}`, signal: unaborted().signal }).catch(() => {})
@@ -87,8 +121,14 @@ interface Transfer {
 async function copyVolumes({ source, target, id, ticket, image, count }: Transfer, ctx: CallContext): Promise<void> {
   const { signal } = ctx
   const labels = { [INCOMING]: ticket.id, ...VOLUME_LABELS }
-  for (const { name } of ticket.config.volumes) await target.json({ method: 'POST', path: '/volumes/create', body: { Name: name, Labels: labels }, signal })
-  const mounts = ticket.config.volumes.map((volume) => ({ Type: 'volume', Source: volume.name, Target: volume.target, VolumeOptions: { NoCopy: true } }))
+  for (const { name } of ticket.config.volumes)
+    await target.json({ method: 'POST', path: '/volumes/create', body: { Name: name, Labels: labels }, signal })
+  const mounts = ticket.config.volumes.map((volume) => ({
+    Type: 'volume',
+    Source: volume.name,
+    Target: volume.target,
+    VolumeOptions: { NoCopy: true },
+  }))
   const helper = await target.json<{ Id: string }>({
     method: 'POST',
     path: '/containers/create',
@@ -98,7 +138,13 @@ async function copyVolumes({ source, target, id, ticket, image, count }: Transfe
   })
   for (const volume of ticket.config.volumes) {
     const content = await source.stream({ method: 'GET', path: `/containers/${id}/archive`, query: { path: `${volume.target}/.` }, signal })
-    await target.json({ method: 'PUT', path: `/containers/${helper.Id}/archive`, query: { path: volume.target }, file: counted(content, count), signal })
+    await target.json({
+      method: 'PUT',
+      path: `/containers/${helper.Id}/archive`,
+      query: { path: volume.target },
+      file: counted(content, count),
+      signal,
+    })
   }
   await target.json({ method: 'DELETE', path: `/containers/${helper.Id}`, query: { force: true }, signal })
 }
@@ -128,8 +174,14 @@ export async function cancelIncoming(machines: Machines, ticket: MigrationTicket
   const { signal } = ctx
   const filters = JSON.stringify({ label: [`${INCOMING}=${ticket.id}`] })
   const containers = await engine.json<{ Id: string }[]>({ method: 'GET', path: '/containers/json', query: { all: true, filters }, signal })
-  for (const { Id } of containers) await gone(engine.json({ method: 'DELETE', path: `/containers/${Id}`, query: { force: true, v: true }, signal }))
-  const { Volumes } = await engine.json<{ Volumes: { Name: string }[] | null }>({ method: 'GET', path: '/volumes', query: { filters }, signal })
+  for (const { Id } of containers)
+    await gone(engine.json({ method: 'DELETE', path: `/containers/${Id}`, query: { force: true, v: true }, signal }))
+  const { Volumes } = await engine.json<{ Volumes: { Name: string }[] | null }>({
+    method: 'GET',
+    path: '/volumes',
+    query: { filters },
+    signal,
+  })
   for (const { Name } of Volumes ?? []) await gone(engine.json({ method: 'DELETE', path: `/volumes/${encodeURIComponent(Name)}`, signal }))
   await gone(engine.json({ method: 'DELETE', path: `/images/${baseRepo(ticket.id)}:${BASE_TAG}`, signal }))
 }

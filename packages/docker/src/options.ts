@@ -1,5 +1,5 @@
-import * as z from '@vmkit/core/schema'
 import { validate } from '@vmkit/core/driver'
+import * as z from '@vmkit/core/schema'
 
 export interface RegistryAuth {
   username?: string
@@ -31,9 +31,14 @@ const schema = z.strictObject({
   context: z.optional(text),
   tls: z.optional(z.strictObject({ ca: z.optional(text), cert: z.optional(text), key: z.optional(text), verify: z.optional(z.boolean()) })),
   registries: z.optional(
-    z.record(text, z.strictObject({ username: z.optional(z.string()), password: z.optional(z.string()), identityToken: z.optional(z.string()) })),
+    z.record(
+      text,
+      z.strictObject({ username: z.optional(z.string()), password: z.optional(z.string()), identityToken: z.optional(z.string()) }),
+    ),
   ),
-  connectTimeoutMs: z.optional(z.number().check(z.refine((value) => Number.isFinite(value) && value > 0, 'a number of milliseconds above 0'))),
+  connectTimeoutMs: z.optional(
+    z.number().check(z.refine((value) => Number.isFinite(value) && value > 0, 'a number of milliseconds above 0')),
+  ),
 })
 
 /** @throws VMKitError `INVALID_CONFIG` */

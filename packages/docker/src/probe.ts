@@ -28,13 +28,17 @@ export async function probe(finder: EngineFinder, ctx: CallContext): Promise<Hos
   }
 }
 
-export function hostProbe(engine: Pick<Engine, 'version' | 'apiVersion' | 'isPodman' | 'endpoint'>, info: EngineInfo): HostProbe {
+function hostProbe(engine: Pick<Engine, 'version' | 'apiVersion' | 'isPodman' | 'endpoint'>, info: EngineInfo): HostProbe {
   const isRootless = info.SecurityOptions?.some((option) => option.includes('rootless')) ?? false
   const name = engine.isPodman ? 'Podman' : 'Docker Engine'
   return {
     available: true,
     engine: `${name} ${engine.version.Version}`,
-    missing: { ...NEVER, ...missingLimits(info), ...(engine.endpoint.tls ? { 'migrate.cold': 'not yet for an engine behind TLS: the ticket would have to carry a private key' } : {}) },
+    missing: {
+      ...NEVER,
+      ...missingLimits(info),
+      ...(engine.endpoint.tls ? { 'migrate.cold': 'not yet for an engine behind TLS: the ticket would have to carry a private key' } : {}),
+    },
     resources: { cpus: info.NCPU, memoryBytes: info.MemTotal },
     details: {
       endpoint: engine.endpoint.target,

@@ -19,7 +19,12 @@ export async function* jsonLines<T>(chunks: AsyncIterable<Uint8Array>): AsyncGen
  * Reads the stream of a pull, load or build to its end, and tells `ctx` of it.
  * @throws VMKitError for an error inside the stream, which the engine sends after a 200
  */
-export async function followProgress(answer: AsyncIterable<Uint8Array>, phase: string, target: string, ctx: CallContext): Promise<ProgressLine[]> {
+export async function followProgress(
+  answer: AsyncIterable<Uint8Array>,
+  phase: string,
+  target: string,
+  ctx: CallContext,
+): Promise<ProgressLine[]> {
   const lines: ProgressLine[] = []
   try {
     for await (const line of jsonLines<ProgressLine>(answer)) {

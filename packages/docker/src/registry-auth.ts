@@ -30,7 +30,11 @@ export async function authHeader(
   env: Environment = process.env,
 ): Promise<string | undefined> {
   const registry = registryOf(reference)
-  const given: RegistryAuth | undefined = explicit ? ('token' in explicit ? { identityToken: explicit.token } : explicit) : registries?.[registry]
+  const given: RegistryAuth | undefined = explicit
+    ? 'token' in explicit
+      ? { identityToken: explicit.token }
+      : explicit
+    : registries?.[registry]
   const auth = given ?? (await fromConfigFile(registry, env))
   if (!auth) return undefined
   const { username, password, identityToken } = auth
@@ -42,7 +46,10 @@ export async function authHeader(
 async function fromConfigFile(registry: string, env: Environment): Promise<RegistryAuth | undefined> {
   const config = await readConfig(join(configFolder(env), 'config.json'))
   if (!config) return undefined
-  const keys = registry === DOCKER_HUB ? [DOCKER_HUB_KEY, DOCKER_HUB] : [registry, `https://${registry}`, `http://${registry}`, `https://${registry}/v1/`, `https://${registry}/v2/`]
+  const keys =
+    registry === DOCKER_HUB
+      ? [DOCKER_HUB_KEY, DOCKER_HUB]
+      : [registry, `https://${registry}`, `http://${registry}`, `https://${registry}/v1/`, `https://${registry}/v2/`]
   const helper = keys.map((key) => config.credHelpers?.[key]).find((name) => name !== undefined) ?? config.credsStore
   if (helper) {
     const fromHelper = await askHelper(helper, keys[0] as string)
@@ -67,7 +74,11 @@ async function readConfig(path: string): Promise<ConfigFile | undefined> {
   try {
     return JSON.parse(text) as ConfigFile
   } catch (error) {
-    throw new VMKitError('INVALID_CONFIG', `The Docker config file ${path} is no JSON`, { driver: 'docker', operation: 'pull', cause: error })
+    throw new VMKitError('INVALID_CONFIG', `The Docker config file ${path} is no JSON`, {
+      driver: 'docker',
+      operation: 'pull',
+      cause: error,
+    })
   }
 }
 
@@ -75,7 +86,11 @@ const HELPER_TIMEOUT_MS = 10_000
 
 /** Asks `docker-credential-<name> get`: the registry on stdin, JSON on stdout (docker-credential-helpers). No shell. */
 async function askHelper(name: string, registry: string): Promise<RegistryAuth | undefined> {
-  if (!/^[\w.-]+$/.test(name)) throw new VMKitError('INVALID_CONFIG', 'The Docker config file names a credential helper that is no program name', { driver: 'docker', operation: 'pull' })
+  if (!/^[\w.-]+$/.test(name))
+    throw new VMKitError('INVALID_CONFIG', 'The Docker config file names a credential helper that is no program name', {
+      driver: 'docker',
+      operation: 'pull',
+    })
   const { code, stdout } = await new Promise<{ code: number | null; stdout: string }>((resolve, reject) => {
     const child = spawn(`docker-credential-${name}`, ['get'], { stdio: ['pipe', 'pipe', 'ignore'], timeout: HELPER_TIMEOUT_MS })
     let output = ''
@@ -87,7 +102,11 @@ async function askHelper(name: string, registry: string): Promise<RegistryAuth |
     child.stdin.on('error', () => {})
     child.stdin.end(registry)
   }).catch((error: unknown) => {
-    throw new VMKitError('PERMISSION_DENIED', `The credential helper docker-credential-${name} cannot be run: ${(error as Error).message}`, { driver: 'docker', operation: 'pull', cause: error })
+    throw new VMKitError(
+      'PERMISSION_DENIED',
+      `The credential helper docker-credential-${name} cannot be run: ${(error as Error).message}`,
+      { driver: 'docker', operation: 'pull', cause: error },
+    )
   })
   // Helpers exit with 1 and say "credentials not found" for a registry they do not know.
   if (code !== 0) return undefined
@@ -95,6 +114,10 @@ async function askHelper(name: string, registry: string): Promise<RegistryAuth |
     const { Username, Secret } = JSON.parse(stdout) as { Username: string; Secret: string }
     return Username === '<token>' ? { identityToken: Secret } : { username: Username, password: Secret }
   } catch (error) {
-    throw new VMKitError('PERMISSION_DENIED', `The credential helper docker-credential-${name} answered with something that is no JSON`, { driver: 'docker', operation: 'pull', cause: error })
+    throw new VMKitError('PERMISSION_DENIED', `The credential helper docker-credential-${name} answered with something that is no JSON`, {
+      driver: 'docker',
+      operation: 'pull',
+      cause: error,
+    })
   }
 }

@@ -25,12 +25,18 @@ export function isSnapshotReference(reference: string): boolean {
   return reference.startsWith(SNAPSHOTS) || reference.startsWith(BASES)
 }
 
-export async function snapshotImages(engine: Engine, uid: string, { signal }: Pick<CallContext, 'signal'>): Promise<(ImageListEntry & { tag: string; reference: string })[]> {
+export async function snapshotImages(
+  engine: Engine,
+  uid: string,
+  { signal }: Pick<CallContext, 'signal'>,
+): Promise<(ImageListEntry & { tag: string; reference: string })[]> {
   const filters = JSON.stringify({ reference: [`${snapshotRepo(uid)}:*`] })
   const images = await engine.json<ImageListEntry[]>({ method: 'GET', path: '/images/json', query: { filters }, signal })
   const prefix = `${snapshotRepo(uid)}:`
   return images.flatMap((image) =>
-    (image.RepoTags ?? []).filter((reference) => reference.startsWith(prefix)).map((reference) => ({ ...image, reference, tag: reference.slice(prefix.length) })),
+    (image.RepoTags ?? [])
+      .filter((reference) => reference.startsWith(prefix))
+      .map((reference) => ({ ...image, reference, tag: reference.slice(prefix.length) })),
   )
 }
 
@@ -42,13 +48,22 @@ export async function dropSnapshotImage(engine: Engine, reference: string, { sig
   } catch (error) {
     if (!hasCode(error, 'CONFLICT', 'INVALID_STATE')) throw error
     const { Id } = await engine.json<ImageInspect>({ method: 'GET', path: `/images/${reference}/json`, signal })
-    await engine.json({ method: 'POST', path: `/images/${reference}/tag`, query: { repo: baseRepo(Id.replace('sha256:', '')), tag: BASE_TAG }, signal })
+    await engine.json({
+      method: 'POST',
+      path: `/images/${reference}/tag`,
+      query: { repo: baseRepo(Id.replace('sha256:', '')), tag: BASE_TAG },
+      signal,
+    })
     await remove()
   }
 }
 
 /** After a machine is gone: its snapshots, and the base it stood on when that waited for its last child. */
-export async function cleanUpImages(engine: Engine, container: Pick<ContainerInspect, 'Image' | 'Config'>, ctx: Pick<CallContext, 'signal'>): Promise<void> {
+export async function cleanUpImages(
+  engine: Engine,
+  container: Pick<ContainerInspect, 'Image' | 'Config'>,
+  ctx: Pick<CallContext, 'signal'>,
+): Promise<void> {
   const uid = container.Config.Labels?.[LABEL.uid]
   if (uid !== undefined && container.Config.Labels?.[LABEL.snapshotTag] !== undefined) await dropBase(engine, container.Image, ctx)
   if (uid === undefined) return

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { VMKitError } from '@vmkit/core'
-import { type CallContext, invalidConfig, type CloneRequest, type MachineConfig, type SnapshotInfo } from '@vmkit/core/driver'
+import { type CallContext, type CloneRequest, invalidConfig, type MachineConfig, type SnapshotInfo } from '@vmkit/core/driver'
 import { commit } from './commit.js'
 import { createContainer } from './create.js'
 import type { Engine } from './engine.js'
@@ -11,10 +11,18 @@ import { dropSnapshotImage, snapshotImages, snapshotRepo } from './snapshot-imag
 import type { ContainerInspect } from './wire.js'
 
 /** Disk snapshots: images made by commit. Volumes and mounts are not part of them. */
-export async function snapshot(machines: Machines, id: string, tag: string, options: { memory: boolean }, ctx: CallContext): Promise<SnapshotInfo> {
-  if (options.memory) throw new VMKitError('UNSUPPORTED', 'This driver saves no memory so far', { driver: 'docker', capability: 'snapshot.memory', vmId: id })
+export async function snapshot(
+  machines: Machines,
+  id: string,
+  tag: string,
+  options: { memory: boolean },
+  ctx: CallContext,
+): Promise<SnapshotInfo> {
+  if (options.memory)
+    throw new VMKitError('UNSUPPORTED', 'This driver saves no memory so far', { driver: 'docker', capability: 'snapshot.memory', vmId: id })
   const { engine, uid } = await subject(machines, id, ctx)
-  if (await findImage(engine, uid, tag, ctx)) throw new VMKitError('ALREADY_EXISTS', `There is a snapshot ${tag} already`, { driver: 'docker', vmId: id })
+  if (await findImage(engine, uid, tag, ctx))
+    throw new VMKitError('ALREADY_EXISTS', `There is a snapshot ${tag} already`, { driver: 'docker', vmId: id })
   const { createdAt } = await commit(machines, id, { repo: snapshotRepo(uid), tag, label: tag }, ctx)
   const image = await findImage(engine, uid, tag, ctx)
   return { tag, createdAt, memory: false, sizeBytes: image?.Size ?? null }
@@ -24,7 +32,12 @@ export async function listSnapshots(machines: Machines, id: string, ctx: CallCon
   const { engine, uid } = await subject(machines, id, ctx)
   const images = await snapshotImages(engine, uid, ctx)
   return images
-    .map(({ tag, Created, Labels, Size }) => ({ tag, createdAt: Number(Labels?.[LABEL.snapshotAt]) || Created * 1000, memory: false, sizeBytes: Size }))
+    .map(({ tag, Created, Labels, Size }) => ({
+      tag,
+      createdAt: Number(Labels?.[LABEL.snapshotAt]) || Created * 1000,
+      memory: false,
+      sizeBytes: Size,
+    }))
     .sort((left, right) => left.createdAt - right.createdAt)
 }
 
@@ -65,12 +78,19 @@ export async function restore(machines: Machines, id: string, tag: string, ctx: 
   return { id: next }
 }
 
-export async function clone(machines: Machines, id: string, { tag, name, labels }: CloneRequest, ctx: CallContext): Promise<{ id: string }> {
+export async function clone(
+  machines: Machines,
+  id: string,
+  { tag, name, labels }: CloneRequest,
+  ctx: CallContext,
+): Promise<{ id: string }> {
   const { engine, uid, config } = await subject(machines, id, ctx)
   const { Id: image } = await requireImage(engine, uid, id, tag, ctx)
   const own = Object.fromEntries(Object.entries(config.labels).filter(([key]) => !key.startsWith('vmkit.')))
   const { ttl: _ttl, ...lasting } = config
-  return { id: await createContainer(engine, undefined, { ...lasting, name, labels: { ...own, ...labels } }, ctx, { image, skipFiles: true }) }
+  return {
+    id: await createContainer(engine, undefined, { ...lasting, name, labels: { ...own, ...labels } }, ctx, { image, skipFiles: true }),
+  }
 }
 
 interface Subject {

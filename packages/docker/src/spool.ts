@@ -13,7 +13,10 @@ export interface Spooled extends AsyncDisposable {
 }
 
 /** Reads `content` to its end. A tar header needs the size before the first byte, and a check needs all before an effect. */
-export async function spool(content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>, { signal }: { signal?: AbortSignal } = {}): Promise<Spooled> {
+export async function spool(
+  content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<Spooled> {
   const chunks: Uint8Array[] = []
   let size = 0
   let folder: string | undefined
@@ -40,7 +43,8 @@ export async function spool(content: AsyncIterable<Uint8Array> | Iterable<Uint8A
   }
   return {
     size,
-    read: () => (folder === undefined ? Readable.from([Buffer.concat(chunks)], { objectMode: false }) : createReadStream(join(folder, 'content'))),
+    read: () =>
+      folder === undefined ? Readable.from([Buffer.concat(chunks)], { objectMode: false }) : createReadStream(join(folder, 'content')),
     [Symbol.asyncDispose]: discard,
   }
 }

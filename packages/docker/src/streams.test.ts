@@ -34,7 +34,12 @@ describe('multiplexed stream', () => {
 describe('progress stream', () => {
   const ctx = () => {
     const reports: unknown[] = []
-    return { reports, signal: new AbortController().signal, deadline: undefined, report: (progress: unknown) => void reports.push(progress) }
+    return {
+      reports,
+      signal: new AbortController().signal,
+      deadline: undefined,
+      report: (progress: unknown) => void reports.push(progress),
+    }
   }
 
   it('puts split JSON together', async () => {
@@ -43,16 +48,26 @@ describe('progress stream', () => {
 
   it('reports each layer, typed', async () => {
     const context = ctx()
-    await followProgress(pieces(Buffer.from('{"status":"Downloading","id":"abc","progressDetail":{"current":5,"total":10}}\n'), 9), 'pull', 'x', context)
+    await followProgress(
+      pieces(Buffer.from('{"status":"Downloading","id":"abc","progressDetail":{"current":5,"total":10}}\n'), 9),
+      'pull',
+      'x',
+      context,
+    )
     expect(context.reports).toEqual([{ phase: 'download', message: 'Downloading', item: 'abc', current: 5, total: 10, unit: 'bytes' }])
   })
 
   it('raises an error inside the stream, which comes after a 200', async () => {
     const text = '{"status":"Pulling"}\n{"errorDetail":{"message":"manifest unknown"},"error":"manifest unknown"}\n'
-    await expect(followProgress(pieces(Buffer.from(text), 7), 'pull', 'x', ctx())).rejects.toMatchObject({ code: 'IMAGE_NOT_FOUND', message: 'manifest unknown' })
+    await expect(followProgress(pieces(Buffer.from(text), 7), 'pull', 'x', ctx())).rejects.toMatchObject({
+      code: 'IMAGE_NOT_FOUND',
+      message: 'manifest unknown',
+    })
   })
 
   it('takes a stream that breaks off for a failure', async () => {
-    await expect(followProgress(pieces(Buffer.from('{"status":"Pul'), 5), 'pull', 'x', ctx())).rejects.toMatchObject({ code: 'BACKEND_ERROR' })
+    await expect(followProgress(pieces(Buffer.from('{"status":"Pul'), 5), 'pull', 'x', ctx())).rejects.toMatchObject({
+      code: 'BACKEND_ERROR',
+    })
   })
 })

@@ -12,22 +12,36 @@ const OWN_NETWORK = 'vmkit.network'
 export function dockerVolumes(machines: Machines): DriverVolumes {
   const find = async (name: string, ctx: CallContext): Promise<VolumeEntry | undefined> => {
     const engine = await machines.engine(ctx)
-    return engine.json<VolumeEntry>({ method: 'GET', path: `/volumes/${encodeURIComponent(name)}`, signal: ctx.signal }).catch((error: unknown) => {
-      if (hasCode(error, 'NOT_FOUND')) return undefined
-      throw error
-    })
+    return engine
+      .json<VolumeEntry>({ method: 'GET', path: `/volumes/${encodeURIComponent(name)}`, signal: ctx.signal })
+      .catch((error: unknown) => {
+        if (hasCode(error, 'NOT_FOUND')) return undefined
+        throw error
+      })
   }
   return {
     async create(name, labels, ctx) {
       const engine = await machines.engine(ctx)
       // The engine's create succeeds for a volume that is there.
       if (await find(name, ctx)) throw new VMKitError('ALREADY_EXISTS', `There is a volume ${name} already`, { driver: 'docker' })
-      return volumeInfo(await engine.json<VolumeEntry>({ method: 'POST', path: '/volumes/create', body: { Name: name, Labels: { ...labels, ...VOLUME_LABELS } }, signal: ctx.signal }))
+      return volumeInfo(
+        await engine.json<VolumeEntry>({
+          method: 'POST',
+          path: '/volumes/create',
+          body: { Name: name, Labels: { ...labels, ...VOLUME_LABELS } },
+          signal: ctx.signal,
+        }),
+      )
     },
     async list(ctx) {
       const engine = await machines.engine(ctx)
       const filters = JSON.stringify({ label: [OWN_VOLUME] })
-      const { Volumes } = await engine.json<{ Volumes: VolumeEntry[] | null }>({ method: 'GET', path: '/volumes', query: { filters }, signal: ctx.signal })
+      const { Volumes } = await engine.json<{ Volumes: VolumeEntry[] | null }>({
+        method: 'GET',
+        path: '/volumes',
+        query: { filters },
+        signal: ctx.signal,
+      })
       return (Volumes ?? []).map(volumeInfo)
     },
     async remove(name, ctx) {
@@ -51,15 +65,23 @@ export function dockerNetworks(machines: Machines): DriverNetworks {
   return {
     async create(name, labels, ctx) {
       const engine = await machines.engine(ctx)
-      if ((await named(name, ctx)).length > 0) throw new VMKitError('ALREADY_EXISTS', `There is a network ${name} already`, { driver: 'docker' })
+      if ((await named(name, ctx)).length > 0)
+        throw new VMKitError('ALREADY_EXISTS', `There is a network ${name} already`, { driver: 'docker' })
       const all = { ...labels, ...NETWORK_LABELS }
-      const { Id } = await engine.json<{ Id: string }>({ method: 'POST', path: '/networks/create', body: { Name: name, CheckDuplicate: true, Labels: all }, signal: ctx.signal })
+      const { Id } = await engine.json<{ Id: string }>({
+        method: 'POST',
+        path: '/networks/create',
+        body: { Name: name, CheckDuplicate: true, Labels: all },
+        signal: ctx.signal,
+      })
       return networkInfo({ Name: name, Id, Labels: all })
     },
     async list(ctx) {
       const engine = await machines.engine(ctx)
       const filters = JSON.stringify({ label: [OWN_NETWORK] })
-      return (await engine.json<NetworkEntry[]>({ method: 'GET', path: '/networks', query: { filters }, signal: ctx.signal })).map(networkInfo)
+      return (await engine.json<NetworkEntry[]>({ method: 'GET', path: '/networks', query: { filters }, signal: ctx.signal })).map(
+        networkInfo,
+      )
     },
     async remove(name, ctx) {
       const engine = await machines.engine(ctx)
@@ -67,7 +89,9 @@ export function dockerNetworks(machines: Machines): DriverNetworks {
       if (!own) throw new VMKitError('NOT_FOUND', `vmkit made no network ${name}`, { driver: 'docker' })
       await engine.json({ method: 'DELETE', path: `/networks/${own.Id}`, signal: ctx.signal }).catch((error: unknown) => {
         // 403 "has active endpoints"
-        throw hasCode(error, 'PERMISSION_DENIED') ? new VMKitError('CONFLICT', (error as VMKitError).message, { driver: 'docker', cause: error }) : error
+        throw hasCode(error, 'PERMISSION_DENIED')
+          ? new VMKitError('CONFLICT', (error as VMKitError).message, { driver: 'docker', cause: error })
+          : error
       })
     },
   }

@@ -32,9 +32,29 @@ export interface ContainerInspect {
   Image: string
   State: ContainerState
   RestartCount: number
-  Config: { Labels: Record<string, string> | null; Tty: boolean; OpenStdin: boolean; StdinOnce?: boolean; StopTimeout?: number; WorkingDir: string; Image: string; StopSignal?: string }
-  HostConfig: { NetworkMode: string; Runtime?: string; RestartPolicy?: { Name: string }; NanoCpus?: number; Memory?: number; PidsLimit?: number | null }
-  NetworkSettings: { Ports?: Record<string, PortBinding[] | null> | null; Networks?: Record<string, EndpointSettings> | null; IPAddress?: string }
+  Config: {
+    Labels: Record<string, string> | null
+    Tty: boolean
+    OpenStdin: boolean
+    StdinOnce?: boolean
+    StopTimeout?: number
+    WorkingDir: string
+    Image: string
+    StopSignal?: string
+  }
+  HostConfig: {
+    NetworkMode: string
+    Runtime?: string
+    RestartPolicy?: { Name: string }
+    NanoCpus?: number
+    Memory?: number
+    PidsLimit?: number | null
+  }
+  NetworkSettings: {
+    Ports?: Record<string, PortBinding[] | null> | null
+    Networks?: Record<string, EndpointSettings> | null
+    IPAddress?: string
+  }
 }
 
 export interface ContainerListEntry {

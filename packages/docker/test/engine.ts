@@ -1,6 +1,7 @@
 /** The engine under test, spoken to behind vmkit's back, and the images that the tests run: nothing can be pulled. */
-import { randomBytes } from 'node:crypto'
+
 import { execFileSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
@@ -39,17 +40,26 @@ export interface RawAnswer {
 }
 
 /** One call of the Engine API by node:http alone. */
-export function raw(socketPath: string, method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<RawAnswer> {
+export function raw(
+  socketPath: string,
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<RawAnswer> {
   const isTar = body !== undefined && typeof (body as Readable).pipe === 'function'
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath, method, path, headers: { 'content-type': isTar ? 'application/x-tar' : 'application/json', ...headers } }, (answer) => {
-      let text = ''
-      answer.setEncoding('utf8').on('data', (part: string) => {
-        text += part
-      })
-      answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body: text }))
-      answer.on('error', reject)
-    })
+    const call = request(
+      { socketPath, method, path, headers: { 'content-type': isTar ? 'application/x-tar' : 'application/json', ...headers } },
+      (answer) => {
+        let text = ''
+        answer.setEncoding('utf8').on('data', (part: string) => {
+          text += part
+        })
+        answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body: text }))
+        answer.on('error', reject)
+      },
+    )
     call.on('error', reject)
     if (isTar) (body as NodeJS.ReadableStream).pipe(call)
     else call.end(body === undefined ? undefined : JSON.stringify(body))
@@ -57,7 +67,7 @@ export function raw(socketPath: string, method: string, path: string, body?: unk
 }
 
 /** A root file system of Debian's static busybox, with a user beside root, as a tar. */
-export async function rootfs(): Promise<NodeJS.ReadableStream> {
+async function rootfs(): Promise<NodeJS.ReadableStream> {
   const path = ['/bin/busybox', '/usr/bin/busybox'].find((file) => existsSync(file))
   if (path === undefined) throw new Error('The test images need busybox-static; scripts/backends up installs it')
   const pack = tar.pack()
@@ -65,7 +75,9 @@ export async function rootfs(): Promise<NodeJS.ReadableStream> {
     pack.entry({ name, type: 'directory', mode: name === 'tmp' ? 0o1777 : 0o755 })
   }
   pack.entry({ name: 'bin/busybox', mode: 0o755 }, await readFile(path))
-  const applets = execFileSync(path, ['--list'], { encoding: 'utf8' }).split('\n').filter((name) => name !== '' && name !== 'busybox')
+  const applets = execFileSync(path, ['--list'], { encoding: 'utf8' })
+    .split('\n')
+    .filter((name) => name !== '' && name !== 'busybox')
   for (const name of applets) pack.entry({ name: `bin/${name}`, type: 'symlink', linkname: 'busybox' })
   pack.entry({ name: 'etc/passwd' }, 'root:x:0:0:root:/root:/bin/sh\nworker:x:1000:1000::/home/worker:/bin/sh\n')
   pack.entry({ name: 'etc/group' }, 'root:x:0:\nworker:x:1000:\n')
@@ -111,7 +123,9 @@ export async function importUnique(socketPath: string, reference: string): Promi
 /** What `docker save` gives. */
 export async function* saveImage(socketPath: string, reference: string): AsyncGenerator<Uint8Array> {
   const answer = await new Promise<IncomingMessage>((resolve, reject) => {
-    request({ socketPath, path: `/images/${reference}/get` }, resolve).on('error', reject).end()
+    request({ socketPath, path: `/images/${reference}/get` }, resolve)
+      .on('error', reject)
+      .end()
   })
   yield* answer
 }

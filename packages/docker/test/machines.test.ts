@@ -32,12 +32,31 @@ describe.skipIf(!requireEngine())('machines on a real engine', () => {
         networks: [{ name: 'vmkit-test-net-a', aliases: ['db'] }, 'vmkit-test-net-b'],
         stop: { signal: 'SIGINT', graceMs: 3000 },
         devices: [{ type: 'host', path: '/dev/null', guestPath: '/dev/nothing' }],
-        driverOptions: { docker: { init: true, readOnlyRootfs: true, tmpfs: { '/tmp': 'size=1m' }, capAdd: ['NET_ADMIN'], capDrop: ['MKNOD'], shmSize: 2 ** 20, hostname: 'inner', securityOpt: ['no-new-privileges'] } },
+        driverOptions: {
+          docker: {
+            init: true,
+            readOnlyRootfs: true,
+            tmpfs: { '/tmp': 'size=1m' },
+            capAdd: ['NET_ADMIN'],
+            capDrop: ['MKNOD'],
+            shmSize: 2 ** 20,
+            hostname: 'inner',
+            securityOpt: ['no-new-privileges'],
+          },
+        },
       }),
     )
     await vm.start()
     const { HostConfig, Config, NetworkSettings } = await inspectRaw(vm.id)
-    expect(HostConfig).toMatchObject({ NanoCpus: 5e8, Memory: 2 ** 26, MemorySwap: 2 ** 26, PidsLimit: 20, Init: true, ReadonlyRootfs: true, ShmSize: 2 ** 20 })
+    expect(HostConfig).toMatchObject({
+      NanoCpus: 5e8,
+      Memory: 2 ** 26,
+      MemorySwap: 2 ** 26,
+      PidsLimit: 20,
+      Init: true,
+      ReadonlyRootfs: true,
+      ShmSize: 2 ** 20,
+    })
     expect(HostConfig.RestartPolicy).toEqual({ Name: 'on-failure', MaximumRetryCount: 2 })
     expect(Config).toMatchObject({ StopSignal: 'SIGINT', StopTimeout: 3, User: 'worker' })
     expect(Object.keys(NetworkSettings.Networks).sort()).toEqual(['vmkit-test-net-a', 'vmkit-test-net-b'])
@@ -71,7 +90,10 @@ describe.skipIf(!requireEngine())('machines on a real engine', () => {
       ].join('\n'),
     )
     const steps: string[] = []
-    const image = await handle().build({ context, tag: 'vmkit-test/layers:1', args: { WORD: 'built' } }, { onProgress: ({ message }) => void steps.push(message ?? '') })
+    const image = await handle().build(
+      { context, tag: 'vmkit-test/layers:1', args: { WORD: 'built' } },
+      { onProgress: ({ message }) => void steps.push(message ?? '') },
+    )
     expect(image.reference).toBe('vmkit-test/layers:1')
     expect(steps.some((step) => /^Step \d/.test(step))).toBe(true)
     await using vm = await handle().create({ image: image.reference, pull: 'never' })
@@ -90,7 +112,9 @@ describe.skipIf(!requireEngine())('machines on a real engine', () => {
     await using vm = await handle().create(idle({ name: 'vmkit-test-origin' }))
     await vm.snapshot('clean')
     const images = JSON.parse((await raw(socketPath as string, 'GET', '/images/json')).body) as { RepoTags: string[] | null }[]
-    const reference = images.flatMap(({ RepoTags }) => RepoTags ?? []).find((name) => name.startsWith('vmkit-snapshot/') && name.endsWith(':clean'))
+    const reference = images
+      .flatMap(({ RepoTags }) => RepoTags ?? [])
+      .find((name) => name.startsWith('vmkit-snapshot/') && name.endsWith(':clean'))
     const { body } = await raw(socketPath as string, 'POST', '/containers/create?name=vmkit-test-foreign', { Image: reference })
     const { Id } = JSON.parse(body) as { Id: string }
     expect((await handle().list()).map(({ id }) => id)).not.toContain(Id)
@@ -134,8 +158,14 @@ describe.skipIf(!requireEngine())('machines on a real engine', () => {
       process.env.DOCKER_HOST = 'unix:///nonexistent/vmkit.sock'
       const lost = managerOf({})
       const probe = await lost.driver('docker').probe()
-      expect(probe).toMatchObject({ available: false, tried: [{ target: 'unix:///nonexistent/vmkit.sock (DOCKER_HOST)', result: expect.stringContaining('ENOENT') }] })
-      await expect(lost.driver('docker').create(idle())).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', evidence: { tried: probe.tried } })
+      expect(probe).toMatchObject({
+        available: false,
+        tried: [{ target: 'unix:///nonexistent/vmkit.sock (DOCKER_HOST)', result: expect.stringContaining('ENOENT') }],
+      })
+      await expect(lost.driver('docker').create(idle())).rejects.toMatchObject({
+        code: 'BACKEND_UNAVAILABLE',
+        evidence: { tried: probe.tried },
+      })
       await lost.close()
     } finally {
       if (before === undefined) delete process.env.DOCKER_HOST
@@ -151,11 +181,15 @@ describe.skipIf(!requireEngine())('machines on a real engine', () => {
     const names = Array.from({ length: 200 }, (_, index) => `vmkit-test-many-${index}`)
     const each = async (work: (name: string) => Promise<unknown>) => {
       const queue = [...names]
-      await Promise.all(Array.from({ length: 16 }, async () => {
-        for (let name = queue.pop(); name !== undefined; name = queue.pop()) await work(name)
-      }))
+      await Promise.all(
+        Array.from({ length: 16 }, async () => {
+          for (let name = queue.pop(); name !== undefined; name = queue.pop()) await work(name)
+        }),
+      )
     }
-    await each(async (name) => (await driver.create({ name, image: IMAGE, pull: 'never', command: ['true'], labels: marks }, { onDispose: 'detach' })).start())
+    await each(async (name) =>
+      (await driver.create({ name, image: IMAGE, pull: 'never', command: ['true'], labels: marks }, { onDispose: 'detach' })).start(),
+    )
     expect(await driver.list({ labels: marks })).toHaveLength(200)
     await each(async (name) => (await driver.get(name)).delete({ force: true }))
     expect(await driver.list({ labels: marks })).toEqual([])
@@ -167,7 +201,12 @@ describe.skipIf(!requireEngine())('machines on a real engine', () => {
     const name = 'vmkit-test-bad'
     const cases: [string, Parameters<typeof idle>[0], string, RegExp][] = [
       ['an image that does not exist', { image: 'vmkit-test/nothing:1' }, 'IMAGE_NOT_FOUND', /no such image/i],
-      ['a mount of a folder that is not there', { mounts: [{ source: '/nonexistent/vmkit', target: '/x' }] }, 'INVALID_CONFIG', /bind source path does not exist/],
+      [
+        'a mount of a folder that is not there',
+        { mounts: [{ source: '/nonexistent/vmkit', target: '/x' }] },
+        'INVALID_CONFIG',
+        /bind source path does not exist/,
+      ],
       ['a target that the engine refuses', { mounts: [{ source: '/tmp', target: '/' }] }, 'INVALID_CONFIG', /destination can't be '\/'/],
       ['too little memory', { memory: 4096 }, 'INVALID_CONFIG', /minimum memory limit/i],
       ['more CPUs than there are', { cpus: 4096 }, 'INVALID_CONFIG', /range of cpus/i],
@@ -192,7 +231,9 @@ describe.skipIf(!requireEngine())('machines on a real engine', () => {
 
     it('a volume that the failed create had made is gone again', async () => {
       const volumes = [{ name: 'vmkit-test-volume', target: '/v' }]
-      await expect(handle().create(idle({ name, volumes, files: [{ path: '/etc/passwd/x', content: 'x' }] }))).rejects.toBeInstanceOf(VMKitError)
+      await expect(handle().create(idle({ name, volumes, files: [{ path: '/etc/passwd/x', content: 'x' }] }))).rejects.toBeInstanceOf(
+        VMKitError,
+      )
       expect((await handle().volumes.list()).map((volume) => volume.name)).not.toContain('vmkit-test-volume')
       expect(await containerNames()).not.toContain(`/${name}`)
     })
@@ -219,12 +260,16 @@ describe.skipIf(!requireEngine())('machines on a real engine', () => {
 
   async function snapshotReferences(): Promise<string[]> {
     const images = JSON.parse((await raw(socketPath as string, 'GET', '/images/json?all=1')).body) as { RepoTags: string[] | null }[]
-    return images.flatMap(({ RepoTags }) => RepoTags ?? []).filter((reference) => /^vmkit-(snapshot|base)\//.test(reference)).sort()
+    return images
+      .flatMap(({ RepoTags }) => RepoTags ?? [])
+      .filter((reference) => /^vmkit-(snapshot|base)\//.test(reference))
+      .sort()
   }
 })
 
 it('importing the driver loads no engine client', () => {
-  const script = "import('@vmkit/docker').then(() => console.log(Object.keys(require('node:module')._cache ?? {}).filter((path) => path.includes('dockerode')).length))"
+  const script =
+    "import('@vmkit/docker').then(() => console.log(Object.keys(require('node:module')._cache ?? {}).filter((path) => path.includes('dockerode')).length))"
   const output = execFileSync(process.execPath, ['-e', script], { cwd: import.meta.dirname, encoding: 'utf8' })
   expect(output.trim()).toBe('0')
 })

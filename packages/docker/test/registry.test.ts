@@ -49,7 +49,11 @@ describe.skipIf(!requireEngine() || open === undefined || closed === undefined)(
     const { images } = manager.driver('docker')
     const image = await images.pull(`${open}/vmkit-test/open:1`, { onProgress: (step) => void progress.push(step) })
     expect(image.sizeBytes).toBeGreaterThan(500_000)
-    expect(progress.some(({ item, phase, total, unit }) => /^[0-9a-f]{12}$/.test(item ?? '') && phase === 'download' && (total ?? 0) > 0 && unit === 'bytes')).toBe(true)
+    expect(
+      progress.some(
+        ({ item, phase, total, unit }) => /^[0-9a-f]{12}$/.test(item ?? '') && phase === 'download' && (total ?? 0) > 0 && unit === 'bytes',
+      ),
+    ).toBe(true)
     await images.remove(image.reference)
     await manager.close()
   })
@@ -92,13 +96,19 @@ describe.skipIf(!requireEngine() || open === undefined || closed === undefined)(
 
   it('takes them from a credential helper', async () => {
     const helper = join(folder, 'docker-credential-vmkit-test')
-    await writeFile(helper, `#!/bin/sh\nread -r registry\n[ "$1 $registry" = "get ${closed}" ] || exit 1\necho '{"Username":"${username}","Secret":"${password}"}'\n`)
+    await writeFile(
+      helper,
+      `#!/bin/sh\nread -r registry\n[ "$1 $registry" = "get ${closed}" ] || exit 1\necho '{"Username":"${username}","Secret":"${password}"}'\n`,
+    )
     await chmod(helper, 0o755)
     process.env.PATH = `${folder}:${before.path}`
     await writeFile(join(folder, 'config.json'), JSON.stringify({ credHelpers: { [closed as string]: 'vmkit-test' } }))
     expect(await pullClosed({})).toBe(reference)
     await writeFile(join(folder, 'config.json'), JSON.stringify({ credsStore: 'vmkit-test-none' }))
-    await expect(pullClosed({})).rejects.toMatchObject({ code: 'PERMISSION_DENIED', message: expect.stringContaining('docker-credential-vmkit-test-none') })
+    await expect(pullClosed({})).rejects.toMatchObject({
+      code: 'PERMISSION_DENIED',
+      message: expect.stringContaining('docker-credential-vmkit-test-none'),
+    })
     await rm(join(folder, 'config.json'))
   })
 })

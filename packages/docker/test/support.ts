@@ -1,7 +1,7 @@
-import { createServer, connect, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
-import { createManager, type VMConfig, type VMManager } from '@vmkit/core'
-import { docker, type DockerOptions } from '../src/driver.js'
+import { connect, createServer, type Socket } from 'node:net'
+import { createManager, type VMConfig } from '@vmkit/core'
+import { type DockerOptions, docker } from '../src/driver.js'
 import { engineSocket, ensureImage, IMAGE, raw } from './engine.js'
 
 export const socketPath = engineSocket()
@@ -24,9 +24,18 @@ export const managerOf = (options: DockerOptions = { socketPath }) => createMana
 export type DockerManager = ReturnType<typeof managerOf>
 
 /** A machine that idles, of the test image. */
-export const idle = (changes: VMConfig = {}): VMConfig => ({ image: IMAGE, pull: 'never', command: ['sh', '-c', "trap 'exit 0' TERM; while :; do sleep 0.1; done"], ...changes })
+export const idle = (changes: VMConfig = {}): VMConfig => ({
+  image: IMAGE,
+  pull: 'never',
+  command: ['sh', '-c', "trap 'exit 0' TERM; while :; do sleep 0.1; done"],
+  ...changes,
+})
 
-export async function inspectRaw(id: string): Promise<{ HostConfig: Record<string, unknown>; Config: Record<string, unknown>; NetworkSettings: { Networks: Record<string, unknown> } }> {
+export async function inspectRaw(id: string): Promise<{
+  HostConfig: Record<string, unknown>
+  Config: Record<string, unknown>
+  NetworkSettings: { Networks: Record<string, unknown> }
+}> {
   return JSON.parse((await raw(socketPath as string, 'GET', `/containers/${id}/json`)).body)
 }
 
@@ -43,7 +52,10 @@ export async function tcpProxy(): Promise<{ host: string; sockets: Set<Socket>; 
     const engine = connect({ path: socketPath as string, allowHalfOpen: true })
     sockets.add(client)
     client.on('close', () => sockets.delete(client))
-    for (const [from, to] of [[client, engine], [engine, client]] as const) {
+    for (const [from, to] of [
+      [client, engine],
+      [engine, client],
+    ] as const) {
       from.on('error', () => to.destroy())
       from.on('close', () => to.destroy())
       from.pipe(to)
@@ -59,5 +71,3 @@ export async function tcpProxy(): Promise<{ host: string; sockets: Set<Socket>; 
     },
   }
 }
-
-export type { VMManager }
