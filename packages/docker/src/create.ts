@@ -9,6 +9,7 @@ import { loadArchiveFile, pullImage, type RegistryAccess } from './images.js'
 import { machineLabels } from './labels.js'
 import { machineOptions } from './machine-options.js'
 import { unaborted } from './machines.js'
+import type { ContainerInspect } from './wire.js'
 
 /** A new container's name, image and labels where they differ from what the config says. */
 export interface CreateVariant {
@@ -67,12 +68,7 @@ export async function createContainer(
       })
     }
     if (!variant.skipFiles) {
-      const found = {
-        engine,
-        id,
-        path: `/containers/${id}`,
-        facts: { tty: config.tty, workdir: config.workdir ?? '/', stopSignal: config.stop.signal, stdinOnce: false },
-      }
+      const found = { engine, id, path: `/containers/${id}`, facts: { workdir: await workdirOf(engine, id, config, ctx) } }
       for (const file of config.files) await writeFile(found, file.path, Buffer.from(file.content), file.mode, ctx)
     }
     return id
@@ -112,6 +108,13 @@ async function requireNetworks(engine: Engine, { networks }: MachineConfig, { si
       })
     })
   }
+}
+
+/** What relative paths of `files` start from: the image says it where the config does not. */
+async function workdirOf(engine: Engine, id: string, { files, workdir }: MachineConfig, { signal }: CallContext): Promise<string> {
+  if (workdir !== undefined || files.every(({ path }) => path.startsWith('/'))) return workdir ?? '/'
+  const { Config } = await engine.json<ContainerInspect>({ method: 'GET', path: `/containers/${id}/json`, signal })
+  return Config.WorkingDir || '/'
 }
 
 async function sourceImage(engine: Engine, config: MachineConfig, ctx: CallContext): Promise<string> {

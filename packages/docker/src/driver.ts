@@ -24,7 +24,7 @@ export type { DockerMachineOptions, Healthcheck } from './machine-options.js'
 export type { DockerOptions, RegistryAuth } from './options.js'
 export { capabilities }
 
-const FIELDS = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices'] as const)
+const FIELDS = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices', 'driverOptions'] as const)
 
 export type DockerDriver = VMDriver<typeof capabilities>
 

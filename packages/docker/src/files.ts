@@ -5,7 +5,7 @@ import { type CallContext, type DriverFiles, type FileEntry, invalidConfig } fro
 import tar from 'tar-stream'
 import { hasCode, transportError } from './errors.js'
 import { execStream } from './exec.js'
-import type { Found, Machines } from './machines.js'
+import type { FileHolder, Machines } from './machines.js'
 import { spool } from './spool.js'
 
 const MOST_LINKS = 40
@@ -118,7 +118,7 @@ export function dockerFiles(machines: Machines): DriverFiles {
 
 /** Replaces one file; missing parent folders are made, present ones stay as they are. */
 export async function writeFile(
-  found: Found,
+  found: FileHolder,
   path: string,
   content: Uint8Array | AsyncIterable<Uint8Array>,
   mode: number,
@@ -158,7 +158,7 @@ function folders(names: readonly string[]): Readable {
   return Readable.from(pack, { objectMode: false })
 }
 
-async function nearestFolder(found: Found, path: string, ctx: CallContext): Promise<{ path: string; missing: string[] }> {
+async function nearestFolder(found: FileHolder, path: string, ctx: CallContext): Promise<{ path: string; missing: string[] }> {
   const missing: string[] = []
   for (let current = path; current !== '/'; current = posix.dirname(current)) {
     const present = await stat(found, current, ctx).catch((error: unknown) => {
@@ -197,11 +197,11 @@ function leaves(name: string): boolean {
   return path.startsWith('/') || path === '..' || path.startsWith('../')
 }
 
-async function put(found: Found, path: string, content: Readable, ctx: CallContext): Promise<void> {
+async function put(found: FileHolder, path: string, content: Readable, ctx: CallContext): Promise<void> {
   await found.engine.json(archive(found, 'PUT', path, ctx, content))
 }
 
-function archive(found: Found, method: 'GET' | 'PUT' | 'HEAD', path: string, ctx: CallContext, file?: Readable) {
+function archive(found: FileHolder, method: 'GET' | 'PUT' | 'HEAD', path: string, ctx: CallContext, file?: Readable) {
   return {
     method,
     path: `${found.path}/archive`,
@@ -212,7 +212,7 @@ function archive(found: Found, method: 'GET' | 'PUT' | 'HEAD', path: string, ctx
   }
 }
 
-async function openArchive(found: Found, path: string, ctx: CallContext) {
+async function openArchive(found: FileHolder, path: string, ctx: CallContext) {
   const answer = await found.engine.stream(archive(found, 'GET', path, ctx))
   const parser = tar.extract()
   answer.on('error', (error) => parser.destroy(error)).pipe(parser)
@@ -220,7 +220,7 @@ async function openArchive(found: Found, path: string, ctx: CallContext) {
 }
 
 /** @throws VMKitError `NOT_FOUND` */
-async function stat(found: Found, path: string, ctx: CallContext): Promise<PathStat> {
+async function stat(found: FileHolder, path: string, ctx: CallContext): Promise<PathStat> {
   // An answer to HEAD has no body, so the engine's words are lost.
   const answer = await found.engine.stream(archive(found, 'HEAD', path, ctx)).catch((error: unknown) => {
     throw hasCode(error, 'NOT_FOUND')
@@ -232,7 +232,7 @@ async function stat(found: Found, path: string, ctx: CallContext): Promise<PathS
 }
 
 /** The archive call gives a symbolic link itself; readers mean what it points to. */
-async function resolveLinks(found: Found, path: string, ctx: CallContext): Promise<{ path: string; stat: PathStat }> {
+async function resolveLinks(found: FileHolder, path: string, ctx: CallContext): Promise<{ path: string; stat: PathStat }> {
   let current = path
   for (let hops = 0; hops < MOST_LINKS; hops += 1) {
     const info = await stat(found, current, ctx)
@@ -246,7 +246,7 @@ function isDirectory({ mode }: PathStat): boolean {
   return mode >= GO_DIRECTORY
 }
 
-function absolute({ facts }: Found, path: string): string {
+function absolute({ facts }: FileHolder, path: string): string {
   return posix.resolve('/', facts.workdir, path)
 }
 

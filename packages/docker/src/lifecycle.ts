@@ -4,7 +4,7 @@ import { hasCode } from './errors.js'
 import { exitFrom, exitOf } from './inspect.js'
 import { configOf } from './labels.js'
 import { type Found, type Machines, notFound } from './machines.js'
-import { cleanUpImages } from './snapshot-images.js'
+import { imagesToClean } from './snapshot-images.js'
 import { timeOf } from './wire.js'
 
 const NOT_MODIFIED = 304
@@ -103,8 +103,8 @@ export async function kill(machines: Machines, id: string, signal: string, ctx: 
 }
 
 export async function remove(machines: Machines, id: string, force: boolean, ctx: CallContext): Promise<void> {
-  const container = await machines.inspect(id, ctx)
-  const { engine, path } = await machines.find(id, ctx)
+  const { engine, path, facts } = await machines.find(id, ctx)
+  const cleanUp = imagesToClean(engine, facts, ctx)
   try {
     await engine.json({ method: 'DELETE', path, query: { force, v: true }, signal: ctx.signal, context: { vmId: id } })
   } catch (error) {
@@ -117,12 +117,11 @@ export async function remove(machines: Machines, id: string, force: boolean, ctx
       })
   }
   machines.forget(id)
-  await cleanUpImages(engine, container, ctx)
+  await cleanUp()
 }
 
 /**
- * The engine's wait is armed before the state is read, so that an exit in between is not missed. A container that is
- * removed before it ever ran would keep the wait open, so removal is waited for as well.
+ * The engine's wait is armed before the state is read, so that an exit in between is not missed.
  */
 export async function wait(machines: Machines, id: string, ctx: CallContext): Promise<VMExit> {
   const { engine, path } = await machines.find(id, ctx)
@@ -140,15 +139,7 @@ export async function wait(machines: Machines, id: string, ctx: CallContext): Pr
     if (known) return known
     const exit = armed.then((answer) => bodyOf<{ StatusCode: number }>(answer))
     exit.catch(() => {})
-    const removed = arm('removed').then(bodyOf)
-    removed.catch(() => {})
-    const result = await Promise.race([
-      exit,
-      removed.then(
-        () => undefined,
-        (error: unknown) => (hasCode(error, 'NOT_FOUND') ? undefined : Promise.reject(error)),
-      ),
-    ])
+    const result = before.State.Running ? await exit : await exitOrRemoval(exit, arm('removed').then(bodyOf))
     const after = await machines.inspect(id, ctx).catch((error: unknown) => {
       if (hasCode(error, 'NOT_FOUND')) return undefined
       throw error
@@ -166,4 +157,17 @@ async function bodyOf<T>(answer: AsyncIterable<Uint8Array>): Promise<T> {
   const chunks: Uint8Array[] = []
   for await (const chunk of answer) chunks.push(chunk)
   return JSON.parse(Buffer.concat(chunks).toString('utf8')) as T
+}
+
+/** One that never ran and is removed would keep the wait for its exit open for ever. */
+async function exitOrRemoval<T>(exit: Promise<T>, removal: Promise<unknown>): Promise<T | undefined> {
+  const removed = removal.then(
+    () => undefined,
+    (error: unknown) => {
+      if (!hasCode(error, 'NOT_FOUND')) throw error
+      return undefined
+    },
+  )
+  removed.catch(() => {})
+  return Promise.race([exit, removed])
 }

@@ -11,6 +11,12 @@ export interface Facts {
   workdir: string
   stopSignal: string
   stdinOnce: boolean
+  /** Id of the image it stands on. */
+  image: string
+  /** Its key among snapshots, which a restore keeps. */
+  uid: string | undefined
+  /** It stands on an image that vmkit made. */
+  isBased: boolean
 }
 
 /** A machine that was checked to be vmkit's, on the engine that has it. */
@@ -21,6 +27,9 @@ export interface Found {
   path: string
   facts: Facts
 }
+
+/** A container whose files can be reached, also while it is being made. */
+export type FileHolder = Pick<Found, 'engine' | 'id' | 'path'> & { facts: Pick<Facts, 'workdir'> }
 
 export interface Machines {
   readonly finder: EngineFinder
@@ -51,12 +60,7 @@ export function machines(finder: EngineFinder): Machines {
       })
       if (!isMachine(container.Config.Labels) || container.Id !== id) throw notFound(id)
       if (facts.size >= MOST_FACTS) facts.clear()
-      facts.set(id, {
-        tty: container.Config.Tty,
-        workdir: container.Config.WorkingDir || '/',
-        stopSignal: container.Config.StopSignal ?? 'SIGTERM',
-        stdinOnce: container.Config.StdinOnce ?? false,
-      })
+      facts.set(id, factsOf(container))
       return container
     } catch (error) {
       if (!hasCode(error, 'NOT_FOUND')) throw error
@@ -99,6 +103,18 @@ export function machines(finder: EngineFinder): Machines {
       if (!facts.has(id)) await inspect(id, ctx)
       return { engine: await finder.get(ctx.signal), id, path: `/containers/${id}`, facts: facts.get(id) as Facts }
     },
+  }
+}
+
+function factsOf({ Config, Image }: ContainerInspect): Facts {
+  return {
+    tty: Config.Tty,
+    workdir: Config.WorkingDir || '/',
+    stopSignal: Config.StopSignal ?? 'SIGTERM',
+    stdinOnce: Config.StdinOnce ?? false,
+    image: Image,
+    uid: Config.Labels?.[LABEL.uid],
+    isBased: Config.Labels?.[LABEL.snapshotTag] !== undefined,
   }
 }
 

@@ -1,8 +1,8 @@
 import type { CallContext } from '@vmkit/core/driver'
 import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
-import { LABEL } from './labels.js'
-import type { ContainerInspect, ImageInspect, ImageListEntry } from './wire.js'
+import type { Facts } from './machines.js'
+import type { ImageInspect, ImageListEntry } from './wire.js'
 
 /*
  * A snapshot is an image `vmkit-snapshot/<uid of the machine>:<tag>`. One that was deleted while a clone still needs it
@@ -58,16 +58,21 @@ export async function dropSnapshotImage(engine: Engine, reference: string, { sig
   }
 }
 
-/** After a machine is gone: its snapshots, and the base it stood on when that waited for its last child. */
-export async function cleanUpImages(
+/**
+ * Looks for what goes with a machine, while it is still there, and returns what removes that afterwards: its snapshots, and
+ * the base it stood on when that waited for its last child.
+ */
+export function imagesToClean(
   engine: Engine,
-  container: Pick<ContainerInspect, 'Image' | 'Config'>,
+  { uid, isBased, image }: Pick<Facts, 'uid' | 'isBased' | 'image'>,
   ctx: Pick<CallContext, 'signal'>,
-): Promise<void> {
-  const uid = container.Config.Labels?.[LABEL.uid]
-  if (uid !== undefined && container.Config.Labels?.[LABEL.snapshotTag] !== undefined) await dropBase(engine, container.Image, ctx)
-  if (uid === undefined) return
-  for (const { reference } of await snapshotImages(engine, uid, ctx)) await dropSnapshotImage(engine, reference, ctx)
+): () => Promise<void> {
+  const snapshots = uid === undefined ? Promise.resolve([]) : snapshotImages(engine, uid, ctx)
+  snapshots.catch(() => {})
+  return async () => {
+    if (isBased) await dropBase(engine, image, ctx)
+    for (const { reference } of await snapshots) await dropSnapshotImage(engine, reference, ctx)
+  }
 }
 
 async function dropBase(engine: Engine, image: string, { signal }: Pick<CallContext, 'signal'>): Promise<void> {
