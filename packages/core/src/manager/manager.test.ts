@@ -246,6 +246,16 @@ describe('list', () => {
   })
 })
 
+describe('a manager at run time', () => {
+  it('shows what its type shows, and nothing more', () => {
+    const { manager } = setUp()
+    const shown = ['constructor', 'drivers', 'driver', 'lookup', 'create', 'get', 'list', 'events', 'sweep', 'close']
+    expect(Reflect.ownKeys(Object.getPrototypeOf(manager))).toEqual(expect.arrayContaining(shown))
+    expect(Reflect.ownKeys(Object.getPrototypeOf(manager))).toHaveLength(shown.length + 1) // and Symbol.asyncDispose
+    expect(Reflect.ownKeys(manager)).toEqual([])
+  })
+})
+
 describe('events', () => {
   it('are made by the manager where the backend has none', async () => {
     const { fake, manager } = setUp()
