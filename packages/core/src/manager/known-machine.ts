@@ -12,12 +12,14 @@ export interface TargetMachine {
 /** A machine as its handle knows it: a restore may give it a new id. */
 export class KnownMachine implements TargetMachine {
   readonly name: string
+  readonly #ids: Set<string>
   #id: string
   #missing: Missing | undefined
 
   constructor(ref: MachineRef, name: string) {
     this.name = name
     this.#id = ref.id
+    this.#ids = new Set([ref.id])
     this.#missing = ref.missing
   }
 
@@ -32,10 +34,14 @@ export class KnownMachine implements TargetMachine {
   /** It has this id from now on. */
   become({ id, missing }: MachineRef): void {
     this.#id = id
+    this.#ids.add(id)
     this.#missing = missing ?? this.#missing
   }
 
+  /** Whether an event is about it. A name alone does not tell: somebody else may have replaced the machine. */
   isMeantBy(event: MachineEvent): boolean {
-    return event.id === this.#id || event.name === this.name
+    // Another handle's restore tells the new id.
+    if ((event.type === 'restored' || event.type === 'migrated') && event.name === this.name) this.#ids.add(event.id)
+    return this.#ids.has(event.id)
   }
 }
