@@ -1,7 +1,7 @@
 import type { Capability } from '../capabilities.js'
 import type { CallContext, VMDriver } from '../driver.js'
 import { VMKitError } from '../errors.js'
-import type { VMExit } from '../machine.js'
+import type { VMExit, VMStatus } from '../machine.js'
 import type { Backend, CallSpec } from './backend.js'
 import type { KnownMachine } from './known-machine.js'
 import type { CallOptions } from './operation.js'
@@ -10,6 +10,9 @@ type PlainEvent = 'started' | 'paused' | 'resumed' | 'deleted' | 'resized'
 type OwnEvent = { type: PlainEvent } | { type: 'stopped'; exit: VMExit } | { type: 'snapshotted' | 'restored'; tag: string }
 type Spec<T> = Omit<CallSpec<T>, 'operation' | 'machine' | 'exclusive'>
 type Run<T> = (id: string, ctx: CallContext) => Promise<T>
+
+// How a machine ended that nobody can ask any more.
+const UNKNOWN_EXIT: VMExit = { code: null, signal: null, oom: null, reason: 'unknown', at: null }
 
 /** How the methods of a handle reach the driver. Each asks for the machine's id when its turn comes. */
 export class MachineCalls {
@@ -29,7 +32,12 @@ export class MachineCalls {
   }
 
   /** One at a time per machine. Tells of `event` when the driver was called, so not where there was nothing to do. */
-  async exclusive<T>(operation: string, spec: Spec<T> & { event?: PlainEvent }, options: CallOptions | undefined, run: Run<T>): Promise<T> {
+  async exclusive<T>(
+    operation: string,
+    spec: Spec<T> & { event?: PlainEvent | 'stopped' },
+    options: CallOptions | undefined,
+    run: Run<T>,
+  ): Promise<T> {
     const { machine } = this
     const { event, ...rest } = spec
     let ran = false
@@ -37,7 +45,9 @@ export class MachineCalls {
       ran = true
       return run(machine.id, ctx)
     })
-    if (ran && event) this.emit({ type: event })
+    if (!ran || !event) return value
+    if (event === 'stopped') await this.#emitStopped()
+    else this.emit({ type: event })
     return value
   }
 
@@ -68,6 +78,12 @@ export class MachineCalls {
   emit(event: OwnEvent): void {
     const { backend, machine } = this
     backend.events.emit({ driver: backend.name, id: machine.id, name: machine.name, at: Date.now(), ...event })
+  }
+
+  async #emitStopped(): Promise<void> {
+    if (!this.backend.events.areOurs) return
+    const status = await this.call<VMStatus>('status', {}, undefined, (id, ctx) => this.driver.getStatus(id, ctx)).catch(() => undefined)
+    this.emit({ type: 'stopped', exit: status?.exit ?? UNKNOWN_EXIT })
   }
 }
 

@@ -96,13 +96,8 @@ export class MachineHandle {
     const { graceMs, signalName, ...call } = readOptions(OPTIONS.stop, options)
     const own = await this.#stopSettings(call)
     const request = { graceMs: graceMs ?? own.graceMs, signal: signalName ?? own.signal }
-    const spec = { guard: 'stop' as const, interruptsStart: true, timeoutMs: request.graceMs + STOP_MARGIN_MS }
-    let stopped = false
-    await this.#calls.exclusive('stop', spec, call, async (id, ctx) => {
-      await this.#calls.driver.stop(id, request, ctx)
-      stopped = true
-    })
-    if (stopped) await this.#emitStopped()
+    const spec = { guard: 'stop' as const, interruptsStart: true, timeoutMs: request.graceMs + STOP_MARGIN_MS, event: 'stopped' as const }
+    await this.#calls.exclusive('stop', spec, call, (id, ctx) => this.#calls.driver.stop(id, request, ctx))
   }
 
   /** How the machine itself wants to be stopped. Its config does not change, so it is asked for once. */
@@ -324,13 +319,6 @@ export class MachineHandle {
     }
     // Not before: a manager that closes meanwhile must wait for this, and not abort it.
     this.#owner.forget(this)
-  }
-
-  async #emitStopped(): Promise<void> {
-    if (!this.#calls.backend.events.areOurs) return
-    const unknown: VMExit = { code: null, signal: null, oom: null, reason: 'unknown', at: null }
-    const status = await this.status().catch(() => undefined)
-    this.#calls.emit({ type: 'stopped', exit: status?.exit ?? unknown })
   }
 }
 
