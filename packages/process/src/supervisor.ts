@@ -82,6 +82,8 @@ fi
 status=$?
 
 how=code
+# script(1) hands on its child's end as a number, whatever it was.
+[ "$recorder" = other ] && how=relayed
 [ -s "$dir/message.$run" ] && how=signal
 oom=-
 for group in $cgroups; do
