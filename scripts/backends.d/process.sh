@@ -1,6 +1,7 @@
-# The process driver runs on the host itself: `script` gives it terminals, cgroups give it limits and a freezer.
+# The process driver runs on the host itself: `script` gives it terminals, cgroups give it limits and a freezer. Its supervisor is
+# tested under three shells.
 
-process_install() { apt_install bsdutils util-linux mount; }
+process_install() { apt_install bsdutils util-linux mount dash bash busybox-static; }
 
 process_start() {
   process_cgroup >/dev/null && return

@@ -8,9 +8,9 @@ import type { MachineEvent, VMEvent, VMExit } from '@vmkit/core/driver'
 import { DRIVER, errno, systemError } from './errors.js'
 import { exitOf, parseExit, readSnapshot, statusOf } from './run.js'
 import type { Store } from './store.js'
+import { JOURNAL } from './supervisor.js'
 import { changes } from './watch.js'
 
-const JOURNAL = 'events.log'
 const LARGEST_JOURNAL = 2 ** 20
 const POLL_MS = 500
 const UNKNOWN: VMExit = { code: null, signal: null, oom: null, reason: 'unknown', at: null }

@@ -6,6 +6,7 @@ import { type Account, envScript, findAccount, machineEnv, quote } from './env.j
 import { DRIVER, unsupportedField } from './errors.js'
 import type { Host, Tool } from './host.js'
 import type { Machine } from './store.js'
+import { JOURNAL } from './supervisor.js'
 import { MARKER } from './tree.js'
 
 export interface MainCommand {
@@ -63,7 +64,9 @@ function becoming(host: Host, { uid, gid }: Account, command: readonly string[])
 
 /** script(1) wants one text for a shell. Main is what that shell becomes; script itself only carries its terminal. */
 function recorded(machine: Machine, number: number, command: readonly string[], shell: string | undefined): string {
-  const record = `read -r self </proc/self/stat; echo "$self" >${quote(join(machine.folder, `main.${number}`))}`
+  const journal = quote(join(machine.folder, '..', '..', '..', JOURNAL))
+  const tell = `echo started ${machine.id} ${number} >>${journal}`
+  const record = `read -r self </proc/self/stat; ${tell}; echo "$self" >${quote(join(machine.folder, `main.${number}`))}`
   const restore = shell === undefined ? ':' : shell === '' ? 'unset SHELL' : `SHELL=${quote(shell)}`
   return `${record}; stty rows 24 cols 80; ${restore}; exec ${command.map(quote).join(' ')}`
 }

@@ -11,6 +11,8 @@ it('reads what the supervisor writes, and keeps what it does not know as null', 
   expect(exit('137 signal 2 12.34')).toEqual({ code: null, signal: 'SIGKILL', oom: true, reason: 'oom', at: 5 })
   expect(exit('143 signal 2 12.34')).toMatchObject({ signal: 'SIGTERM', oom: false, reason: 'signalled' })
   expect(exit('130 code - 12.34')).toEqual({ code: null, signal: null, oom: false, reason: 'unknown', at: 5 })
+  expect(exit('3 relayed - 12.34')).toEqual({ code: 3, signal: null, oom: false, reason: 'exited', at: 5 })
+  expect(exit('137 relayed - 12.34')).toEqual({ code: null, signal: null, oom: null, reason: 'unknown', at: 5 })
   expect(parseExit('1 code - 12.345', 5)?.ticks).toBe(1235)
 })
 

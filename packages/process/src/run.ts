@@ -109,11 +109,11 @@ function readExit(path: string): ExitRecord | undefined {
 
 /** `status how oomKills uptime`, as the supervisor writes it. */
 export function parseExit(line: string, writtenAt: number): ExitRecord | undefined {
-  const match = /^(\d+) (code|signal) (-|\d+) (\d+(?:\.\d+)?)$/.exec(line)
+  const match = /^(\d+) (code|relayed|signal) (-|\d+) (\d+(?:\.\d+)?)$/.exec(line)
   if (!match) return undefined
   const oomKills = match[3] === '-' ? null : Number(match[3])
   return {
-    exit: { ...outcome(Number(match[1]), match[2] === 'signal', oomKills), at: Math.round(writtenAt) },
+    exit: { ...outcome(Number(match[1]), match[2] as How, oomKills), at: Math.round(writtenAt) },
     ticks: Math.ceil(Number(match[4]) * TICKS_PER_SECOND),
   }
 }
@@ -121,9 +121,13 @@ export function parseExit(line: string, writtenAt: number): ExitRecord | undefin
 // Shells print nothing for these two, so that 128 + 2 may be a signal or a code.
 const UNTOLD: ReadonlySet<number> = new Set([128 + constants.signals.SIGINT, 128 + constants.signals.SIGPIPE])
 
-function outcome(status: number, signalled: boolean, oomKills: number | null): Omit<VMExit, 'at'> {
-  if (!signalled && UNTOLD.has(status)) return { code: null, signal: null, oom: false, reason: 'unknown' }
-  if (!signalled) return { code: status, signal: null, oom: false, reason: 'exited' }
+/** How the shell learnt of the end: main exited, a signal ended it, or another program (`script`) told a number for either. */
+type How = 'code' | 'relayed' | 'signal'
+
+function outcome(status: number, how: How, oomKills: number | null): Omit<VMExit, 'at'> {
+  if (how === 'code' && UNTOLD.has(status)) return { code: null, signal: null, oom: false, reason: 'unknown' }
+  if (how === 'relayed' && status > 128) return { code: null, signal: null, oom: oomKills === 0 ? false : null, reason: 'unknown' }
+  if (how !== 'signal') return { code: status, signal: null, oom: false, reason: 'exited' }
   const signal = signalName(status - 128)
   // The kernel's OOM killer uses SIGKILL and nothing else.
   const oom = signal !== 'SIGKILL' ? false : oomKills === null ? null : oomKills > 0

@@ -9,6 +9,9 @@ import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
+/** In the state folder; what happens to machines, a line each. */
+export const JOURNAL = 'events.log'
+
 const SCRIPT = `# vmkit process supervisor
 # usage: sh FILE folder run boot-id log-bytes stdin stdout stderr recorder cgroups setsid fallocate program [argument ...]
 # recorder: self when this script writes down main, other when main does that itself
@@ -16,7 +19,7 @@ dir=$1 run=$2 boot=$3 cap=$4 input=$5 output=$6 errors=$7 recorder=$8 cgroups=$9
 shift 9
 setsid=$1 fallocate=$2
 shift 2
-journal=$dir/../../../events.log
+journal=$dir/../../../${JOURNAL}
 id=\${dir##*/}
 exec 2>"$dir/message.$run"
 
@@ -66,11 +69,12 @@ fi
 
 (
   for procs in $cgroups; do echo 0 >"$procs/cgroup.procs" || exit 125; done
+  # Told first: a start that has returned is not told later.
   if [ "$recorder" = self ]; then
     read -r self </proc/self/stat
+    echo "started $id $run" >>"$journal"
     echo "$self" >"$dir/main.$run"
   fi
-  echo "started $id $run" >>"$journal"
   # Another account reads its environment itself.
   if [ -f "$dir/account.$run" ]; then exec 9<"$dir/account.$run"; else . "$dir/env.$run"; fi
   exec "$setsid" -- "$@"
@@ -78,6 +82,8 @@ fi
 status=$?
 
 how=code
+# script(1) hands on its child's end as a number, whatever it was.
+[ "$recorder" = other ] && how=relayed
 [ -s "$dir/message.$run" ] && how=signal
 oom=-
 for group in $cgroups; do

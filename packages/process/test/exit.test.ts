@@ -54,6 +54,18 @@ for (const [name, shell] of Object.entries(shells)) {
       }
     })
 
+    it('does not guess what ended a program on a terminal', async () => {
+      await using machines = bench({ shell })
+      const exits = await Promise.all(
+        ['exit 3', 'exit 137', 'kill -KILL $$'].map((script) => machines.run(['sh', '-c', script], { tty: true })),
+      )
+      expect(exits.map(({ exit: { code, signal, reason } }) => [code, signal, reason])).toEqual([
+        [3, null, 'exited'],
+        [null, null, 'unknown'],
+        [null, null, 'unknown'],
+      ])
+    })
+
     it('leaves no process behind', async () => {
       await using machines = bench({ shell })
       const id = await machines.start(['sh', '-c', 'exit 0'])

@@ -6,24 +6,19 @@ import { invalidConfig, VMKitError } from '../errors.js'
 import type { ImageInfo, Missing, NetworkInfo, VMEvent, VMInfo, VMSummary, VolumeInfo } from '../machine.js'
 import type { Backend, CallSpec } from './backend.js'
 import type { CreateOptions, DriverHandle, GetOptions, ImagesApi, NamedApi } from './driver-types.js'
+import type { HandleOwner } from './handle-owner.js'
 import { toChunks } from './input.js'
 import type { CallOptions } from './operation.js'
 import { ownerLabels } from './owner.js'
 import { ARGUMENTS, OPTIONS, readArgument, readCapability, readOptions } from './requests.js'
-import type { HandleOwner } from './vm.js'
 import type { Stdin, StreamOptions, VM } from './vm-types.js'
-
-/** Hears of machines that live for a limited time. */
-export interface ExpiryWatch {
-  expire(vm: VM, ttl: number): void
-}
 
 /** The one implementation of every DriverHandle type. */
 export class DriverHandleImpl {
   readonly #backend: Backend
-  readonly #owner: HandleOwner & ExpiryWatch
+  readonly #owner: HandleOwner
 
-  constructor(backend: Backend, owner: HandleOwner & ExpiryWatch) {
+  constructor(backend: Backend, owner: HandleOwner) {
     this.#backend = backend
     this.#owner = owner
     targets.set(this, { backend, owner })
@@ -46,34 +41,33 @@ export class DriverHandleImpl {
   }
 
   get missing(): Missing {
-    return this.#backend.missing()
+    return this.#backend.host.missing()
   }
 
   async probe(options?: CallOptions & { refresh?: boolean }): Promise<HostProbe> {
-    return this.#backend.probe(readOptions(OPTIONS.probe, options))
+    return this.#backend.host.probe(readOptions(OPTIONS.probe, options))
   }
 
   supports(capability: Capability): boolean {
     const known = readCapability(capability, isCapability)
     const { host, driver } = this.#backend
-    if (!host) return driver.capabilities[known] === true
-    return host.available && this.#backend.missingReason(known) === undefined
+    if (!host.known) return driver.capabilities[known] === true
+    return host.known.available && host.missingReason(known) === undefined
   }
 
   async create(config: VMConfig, options?: CreateOptions): Promise<VM> {
     const { given, parsed } = parseGiven(config)
     const { onDispose = 'delete', ...call } = readOptions(OPTIONS.dispose, options)
-    await this.#backend.requireAvailable(call)
-    this.#backend.refuseFields(given, parsed)
+    await this.#backend.host.requireAvailable(call)
+    this.#backend.host.refuseFields(given, parsed)
     const owned = { ...parsed, labels: { ...parsed.labels, ...ownerLabels(onDispose, parsed.ttl) } }
     const ref = await this.#backend.call<MachineRef>(
       { operation: 'create', exclusive: true, onLateResult: (late) => this.#backend.deleteLate(late) },
       call,
-      undefined,
       (ctx) => this.#backend.driver.create(owned, ctx),
     )
     const vm = this.#owner.adopt(this.#backend, { ...ref, name: parsed.name, config: parsed }, onDispose)
-    this.#backend.emit({ type: 'created', driver: this.name, id: ref.id, name: parsed.name, at: Date.now() })
+    this.#backend.events.emit({ type: 'created', driver: this.name, id: ref.id, name: parsed.name, at: Date.now() })
     if (parsed.ttl !== undefined) this.#owner.expire(vm, parsed.ttl)
     return vm
   }
@@ -81,7 +75,7 @@ export class DriverHandleImpl {
   async get(idOrName: string, options?: GetOptions): Promise<VM> {
     const key = readArgument(ARGUMENTS.id, idOrName, 'idOrName')
     const { onDispose = 'detach', ...call } = readOptions(OPTIONS.dispose, options)
-    await this.#backend.requireAvailable(call)
+    await this.#backend.host.requireAvailable(call)
     return this.#owner.adopt(this.#backend, await this.#backend.find(key, call), onDispose)
   }
 
@@ -96,7 +90,7 @@ export class DriverHandleImpl {
   }
 
   events(options?: StreamOptions): AsyncIterableIterator<VMEvent> {
-    return this.#backend.events(readOptions(OPTIONS.stream, options).signal)
+    return this.#backend.readEvents(readOptions(OPTIONS.stream, options).signal)
   }
 
   get images(): ImagesApi {
@@ -108,7 +102,7 @@ export class DriverHandleImpl {
         const { policy, platform, auth, ...call } = readOptions(OPTIONS.pull, options)
         const request = { reference: checked(reference), policy, platform, auth }
         const image = await run('pull', call, (images, ctx) => images.pull(request, ctx))
-        this.#backend.emit({ type: 'image-pulled', driver: this.name, image: image.reference, at: Date.now() })
+        this.#backend.events.emit({ type: 'image-pulled', driver: this.name, image: image.reference, at: Date.now() })
         return image
       },
       list: async (options) => run('listImages', readOptions(OPTIONS.call, options), (images, ctx) => images.list(ctx)),
@@ -162,7 +156,7 @@ export class DriverHandleImpl {
         throw error
       }
     })
-    this.#backend.emit({ type: 'created', driver: this.name, id: info.id, name: info.name, at: Date.now() })
+    this.#backend.events.emit({ type: 'created', driver: this.name, id: info.id, name: info.name, at: Date.now() })
     return this.#owner.adopt(this.#backend, info, onDispose)
   }
 
@@ -187,8 +181,8 @@ export class DriverHandleImpl {
 
   /** An operation that belongs to no machine. */
   async #hostCall<T>(spec: CallSpec<T>, options: CallOptions, run: (ctx: CallContext) => Promise<T>): Promise<T> {
-    await this.#backend.requireAvailable(options)
-    return this.#backend.call<T>(spec, options, undefined, async (ctx) => run(ctx))
+    await this.#backend.host.requireAvailable(options)
+    return this.#backend.call<T>(spec, options, run)
   }
 }
 

@@ -1,73 +1,51 @@
 import type { CallContext } from '../driver.js'
 import { messageOf, VMKitError } from '../errors.js'
-import type { ExecRequest, ExecResult, ExecSession, Missing, OutputChunk } from '../machine.js'
-import type { Backend } from './backend.js'
+import type { ExecRequest, ExecResult, ExecSession, OutputChunk } from '../machine.js'
 import { readAll, toChunks } from './input.js'
+import type { MachineCalls } from './machine-calls.js'
 import { ARGUMENTS, OPTIONS, readArgument, readOptions } from './requests.js'
 import { after } from './timer.js'
 import type { ExecOptions, ExecStreamOptions } from './vm-types.js'
 
 const DEFAULT_MAX_OUTPUT = 16 * 2 ** 20
 
-interface Machine {
-  id: string
-  missing?: Missing
-}
-
 /** Runs a command to its end: through the driver's streams where it has them, else through its buffered exec. */
-export async function exec(backend: Backend, machine: Machine, command: readonly string[], given?: ExecOptions): Promise<ExecResult> {
-  const options = readOptions(OPTIONS.exec, given, { operation: 'exec', vmId: machine.id })
-  const request = toRequest(backend, machine, 'exec', command, { ...options, stdin: options.stdin !== undefined })
+export async function exec(calls: MachineCalls, command: readonly string[], given?: ExecOptions): Promise<ExecResult> {
+  const options = readOptions(OPTIONS.exec, given, { operation: 'exec', vmId: calls.machine.id })
+  const request = toRequest(calls, 'exec', command, { ...options, stdin: options.stdin !== undefined })
   const { timeoutMs, signal, maxOutputBytes = DEFAULT_MAX_OUTPUT } = options
-  if (timeoutMs !== undefined) {
-    backend.require('exec.kill', { operation: 'exec', vmId: machine.id, field: 'timeoutMs', machine: machine.missing })
-  }
-  return backend.call<ExecResult>(
-    { operation: 'exec', vmId: machine.id, needs: 'exec', guard: 'exec' },
-    // The command's own timeout ends in a result, so the call itself has none.
-    { signal },
-    machine.missing,
-    async (ctx) => {
-      const { driver } = backend
-      if (driver.execStream) return collect(await driver.execStream(machine.id, request, ctx), options, maxOutputBytes, ctx)
-      if (!driver.exec) throw new VMKitError('BACKEND_ERROR', `The ${driver.name} driver claims exec and has no method for it`)
-      const input = options.stdin === undefined ? undefined : await readAll(options.stdin, 'options.stdin')
-      return driver.exec(machine.id, { ...request, input, timeoutMs, maxOutputBytes }, ctx)
-    },
-  )
+  if (timeoutMs !== undefined) calls.require('exec.kill', 'exec', 'timeoutMs')
+  const { driver } = calls
+  // The command's own timeout ends in a result, so the call itself has none.
+  return calls.call<ExecResult>('exec', { needs: 'exec', guard: 'exec' }, { signal }, async (id, ctx) => {
+    if (driver.execStream) return collect(await driver.execStream(id, request, ctx), options, maxOutputBytes, ctx)
+    if (!driver.exec) throw new VMKitError('BACKEND_ERROR', `The ${driver.name} driver claims exec and has no method for it`)
+    const input = options.stdin === undefined ? undefined : await readAll(options.stdin, 'options.stdin')
+    return driver.exec(id, { ...request, input, timeoutMs, maxOutputBytes }, ctx)
+  })
 }
 
-export async function execStream(
-  backend: Backend,
-  machine: Machine,
-  command: readonly string[],
-  given?: ExecStreamOptions,
-): Promise<ExecSession> {
-  const options = readOptions(OPTIONS.execStream, given, { operation: 'execStream', vmId: machine.id })
-  const request = toRequest(backend, machine, 'execStream', command, options)
-  return backend.call<ExecSession>(
-    { operation: 'execStream', vmId: machine.id, needs: 'exec.stream', guard: 'exec', onLateResult: disposeQuietly },
-    options,
-    machine.missing,
-    async (ctx) => {
-      const { driver } = backend
-      if (!driver.execStream) throw new VMKitError('BACKEND_ERROR', `The ${driver.name} driver claims exec.stream and has no method for it`)
-      return driver.execStream(machine.id, request, ctx)
-    },
-  )
+export async function execStream(calls: MachineCalls, command: readonly string[], given?: ExecStreamOptions): Promise<ExecSession> {
+  const options = readOptions(OPTIONS.execStream, given, { operation: 'execStream', vmId: calls.machine.id })
+  const request = toRequest(calls, 'execStream', command, options)
+  const { driver } = calls
+  const spec = { needs: 'exec.stream' as const, guard: 'exec' as const, onLateResult: disposeQuietly }
+  return calls.call<ExecSession>('execStream', spec, options, async (id, ctx) => {
+    if (!driver.execStream) throw new VMKitError('BACKEND_ERROR', `The ${driver.name} driver claims exec.stream and has no method for it`)
+    return driver.execStream(id, request, ctx)
+  })
 }
 
 function toRequest(
-  backend: Backend,
-  machine: Machine,
+  calls: MachineCalls,
   operation: string,
   command: unknown,
   { env, workdir, user, tty, stdin = false }: Omit<ExecRequest, 'command'>,
 ): ExecRequest {
-  const info = { driver: backend.name, operation, vmId: machine.id }
+  const info = { driver: calls.backend.name, operation, vmId: calls.machine.id }
   const program = readArgument(ARGUMENTS.command, command, 'command', info)
-  if (stdin) backend.require('exec.stdin', { ...info, field: 'stdin', machine: machine.missing })
-  if (tty) backend.require('exec.tty', { ...info, field: 'tty', machine: machine.missing })
+  if (stdin) calls.require('exec.stdin', operation, 'stdin')
+  if (tty) calls.require('exec.tty', operation, 'tty')
   return { command: program, env, workdir, user, stdin, tty }
 }
 

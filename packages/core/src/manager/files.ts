@@ -1,22 +1,20 @@
 import type { CallContext, DriverFiles } from '../driver.js'
-import type { Missing } from '../machine.js'
-import type { Backend } from './backend.js'
 import { readAll, toChunks } from './input.js'
+import type { MachineCalls } from './machine-calls.js'
 import type { CallOptions } from './operation.js'
 import { ARGUMENTS, OPTIONS, readArgument, readOptions } from './requests.js'
 import type { VMFiles } from './vm-types.js'
 
-/** The files of one machine. `machine` is asked at each call, because a restore may change the id. */
-export function machineFiles(backend: Backend, machine: () => { id: string; missing?: Missing }): VMFiles {
+/** The files of one machine. */
+export function machineFiles(calls: MachineCalls): VMFiles {
+  const { driver } = calls
+
   function run<T>(
     operation: string,
     options: CallOptions,
     task: (files: DriverFiles, id: string, ctx: CallContext) => Promise<T>,
   ): Promise<T> {
-    const { id, missing } = machine()
-    return backend.call<T>({ operation, vmId: id, needs: 'files' }, options, missing, (ctx) =>
-      task(backend.driver.files as DriverFiles, id, ctx),
-    )
+    return calls.call<T>(operation, { needs: 'files' }, options, (id, ctx) => task(driver.files as DriverFiles, id, ctx))
   }
 
   const checked = (path: string): string => readArgument(ARGUMENTS.path, path, 'path')
@@ -32,11 +30,10 @@ export function machineFiles(backend: Backend, machine: () => { id: string; miss
       return new TextDecoder().decode(await read(path, options))
     },
     readStream(path, options) {
-      const { id, missing } = machine()
       const from = checked(path)
       const { signal } = readOptions(OPTIONS.stream, options)
-      backend.require('files', { operation: 'readFile', vmId: id, machine: missing })
-      return backend.stream({ operation: 'readFile', vmId: id }, signal, (ctx) => (backend.driver.files as DriverFiles).read(id, from, ctx))
+      calls.require('files', 'readFile')
+      return calls.stream('readFile', signal, (id, ctx) => (driver.files as DriverFiles).read(id, from, ctx))
     },
     async write(path, content, options) {
       const to = checked(path)

@@ -246,6 +246,16 @@ describe('list', () => {
   })
 })
 
+describe('a manager at run time', () => {
+  it('shows what its type shows, and nothing more', () => {
+    const { manager } = setUp()
+    const shown = ['constructor', 'drivers', 'driver', 'lookup', 'create', 'get', 'list', 'events', 'sweep', 'close']
+    expect(Reflect.ownKeys(Object.getPrototypeOf(manager))).toEqual(expect.arrayContaining(shown))
+    expect(Reflect.ownKeys(Object.getPrototypeOf(manager))).toHaveLength(shown.length + 1) // and Symbol.asyncDispose
+    expect(Reflect.ownKeys(manager)).toEqual([])
+  })
+})
+
 describe('events', () => {
   it('are made by the manager where the backend has none', async () => {
     const { fake, manager } = setUp()
@@ -298,6 +308,34 @@ describe('events', () => {
     await manager.close()
     await reading
     expect(seen.map(({ type, ...event }) => `${type} ${'name' in event && event.name}`)).toEqual(['started a', 'deleted a'])
+  })
+
+  it('of one machine leave out a namesake that took its place', async () => {
+    const { fake, manager, driver } = setUp()
+    const old = await fake.create({ name: 'a' })
+    const seen: VMEvent[] = []
+    const reading = collect(old.events(), seen)
+    await settled()
+    driver.machines.clear()
+    await (await fake.create({ name: 'a' })).start()
+    await manager.close()
+    await reading
+    expect(seen).toEqual([])
+  })
+
+  it('of one machine go on under the id that another handle restored it to', async () => {
+    const { fake, manager } = setUp()
+    const vm = await fake.create({ name: 'a' })
+    await vm.snapshot('s')
+    const other = await fake.get(vm.id)
+    const seen: VMEvent[] = []
+    const reading = collect(vm.events(), seen)
+    await settled()
+    await other.restore('s')
+    await other.start()
+    await manager.close()
+    await reading
+    expect(seen.map((event) => `${event.type} ${'id' in event && event.id}`)).toEqual([`restored ${other.id}`, `started ${other.id}`])
   })
 
   it('fail with the backend, and with the signal', async () => {

@@ -14,12 +14,10 @@ import { DriverHandleImpl } from './driver-handle.js'
 import type { CreateOptions, DriverHandle, GetOptions } from './driver-types.js'
 import { merge } from './events.js'
 import type { ManagerHooks } from './hooks.js'
+import { OpenHandles } from './open-handles.js'
 import { type CallOptions, runStream } from './operation.js'
-import type { DisposePolicy } from './owner.js'
 import { OPTIONS, readOptions } from './requests.js'
 import { type SweptMachine, sweepBackend } from './sweep.js'
-import { after } from './timer.js'
-import { type AdoptedMachine, MachineHandle } from './vm.js'
 import type { StreamOptions, VM } from './vm-types.js'
 
 const DEFAULT_CONCURRENCY = 16
@@ -112,8 +110,7 @@ class Manager {
   readonly #backendOptions: BackendOptions
   readonly #defaultDriver: string | undefined
   readonly #entries = new Map<string, Entry>()
-  readonly #handles = new Set<VM>()
-  readonly #expiries = new Map<object, () => void>()
+  readonly #handles = new OpenHandles()
   #closing: Promise<void> | undefined
 
   constructor(given: ManagerOptions) {
@@ -143,7 +140,7 @@ class Manager {
     if (typeof name !== 'string' || name === '') throw invalidConfig('driver', 'the name of a driver', name)
     if (this.#closing) throw new VMKitError('ABORTED', 'The manager is closed', { driver: name })
     const backend = this.#makeBackend(name)
-    const entry: Entry = { backend, handle: new DriverHandleImpl(backend, this) as unknown as DriverHandle }
+    const entry: Entry = { backend, handle: new DriverHandleImpl(backend, this.#handles) as unknown as DriverHandle }
     this.#entries.set(name, entry)
     return entry
   }
@@ -191,7 +188,7 @@ class Manager {
     return runStream(
       { driver: driver ?? 'all', operation: 'events' },
       signal,
-      (ctx) => merge(chosen.map(({ backend }) => backend.events(ctx.signal))),
+      (ctx) => merge(chosen.map(({ backend }) => backend.readEvents(ctx.signal))),
       () => () => {},
     )
   }
@@ -201,7 +198,7 @@ class Manager {
     const call = readOptions(OPTIONS.call, rest)
     const sweepOne = async ({ backend }: Entry): Promise<SweptMachine[]> => {
       // A sweep at the start of an app must not fail for an engine that is not there; asked for by name, it does.
-      if (driver === undefined && !(await backend.probe(call)).available) return []
+      if (driver === undefined && !(await backend.host.probe(call)).available) return []
       return sweepBackend(backend, call)
     }
     return (await Promise.all(this.#chosen(driver).map(sweepOne))).flat()
@@ -220,8 +217,7 @@ class Manager {
     const errors: unknown[] = []
     const attempt = (task: () => PromiseLike<void>) => (async () => task())().catch((error: unknown) => void errors.push(error))
     const backends = [...this.#entries.values()].map(({ backend }) => backend)
-    for (const cancel of this.#expiries.values()) cancel()
-    this.#expiries.clear()
+    this.#handles.cancelExpiries()
     // First what is in flight, so that no create comes through after the handles were disposed of.
     await Promise.all(backends.map((backend) => attempt(() => backend.interrupt())))
     await Promise.all([...this.#handles].map((vm) => attempt(() => vm[Symbol.asyncDispose]())))
@@ -232,26 +228,6 @@ class Manager {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
-  }
-
-  // — for handles —
-
-  adopt(backend: Backend, machine: AdoptedMachine, policy: DisposePolicy): VM {
-    const vm = new MachineHandle(backend, this, machine, policy) as unknown as VM
-    if (policy !== 'detach') this.#handles.add(vm)
-    return vm
-  }
-
-  forget(vm: object): void {
-    this.#handles.delete(vm as VM)
-    this.#expiries.get(vm)?.()
-    this.#expiries.delete(vm)
-  }
-
-  expire(vm: VM, ttl: number): void {
-    // A failure here is made good by the next sweep.
-    const cancel = after(ttl, () => void vm.delete({ force: true }).catch(() => {}), { keepAlive: false })
-    this.#expiries.set(vm, cancel)
   }
 }
 

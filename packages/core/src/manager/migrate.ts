@@ -1,29 +1,30 @@
 import type { CallContext, MachineRef, MigrationTicket } from '../driver.js'
 import { invalidConfig, messageOf, VMKitError } from '../errors.js'
-import type { MigrationStats, Missing, VMInfo, VMState } from '../machine.js'
+import type { MigrationStats, VMInfo, VMState } from '../machine.js'
 import { type Backend, unhurried } from './backend.js'
 import { targetOf } from './driver-handle.js'
 import type { DriverHandle } from './driver-types.js'
+import type { TargetMachine } from './known-machine.js'
 import type { DisposePolicy } from './owner.js'
 import type { MigrateOptions, MigrationResult } from './vm-types.js'
-
-interface Source {
-  id: string
-  missing: Missing | undefined
-  onDispose: DisposePolicy
-}
 
 /**
  * Moves a machine to another driver instance: the target gets ready, the source sends, the target finishes, and only when
  * it runs is the source deleted. A failure at any step leaves the source as it was and the target clean.
  */
-export async function migrate(source: Backend, machine: Source, handle: DriverHandle, options: MigrateOptions): Promise<MigrationResult> {
+export async function migrate(
+  source: Backend,
+  machine: TargetMachine,
+  handle: DriverHandle,
+  onDispose: DisposePolicy,
+  options: MigrateOptions,
+): Promise<MigrationResult> {
   const { live = false, ...call } = options
   const { backend: target, owner } = targetOf(handle)
   const needs = live ? ('migrate.live' as const) : ('migrate.cold' as const)
   if (target === source) throw invalidConfig('target', 'another driver instance than that of the machine', handle)
-  await target.requireAvailable(call)
-  target.require(needs, { operation: 'migrate' })
+  await target.host.requireAvailable(call)
+  target.host.require(needs, { operation: 'migrate' })
   if (target.driver.name !== source.driver.name) {
     throw new VMKitError('UNSUPPORTED', `A machine of ${source.driver.name} cannot migrate to ${target.driver.name}`, {
       driver: source.name,
@@ -32,13 +33,13 @@ export async function migrate(source: Backend, machine: Source, handle: DriverHa
       hint: 'Between drivers, use exportBundle and importBundle',
     })
   }
-  const spec = { operation: 'migrate', vmId: machine.id, needs, guard: 'migrate' as const, exclusive: true }
-  return source.call<MigrationResult>(spec, call, machine.missing, async (ctx) => {
+  const spec = { operation: 'migrate', machine, needs, guard: 'migrate' as const, exclusive: true }
+  return source.call<MigrationResult>(spec, call, async (ctx) => {
     const startedAt = performance.now()
     const info = await source.driver.getInfo(machine.id, ctx)
     const { ref, stats } = await move(source, target, info, live, ctx)
-    source.emit({ type: 'migrated', driver: source.name, id: machine.id, name: info.name, at: Date.now() })
-    const vm = owner.adopt(target, { ...ref, name: info.name, config: info.config }, machine.onDispose)
+    source.events.emit({ type: 'migrated', driver: source.name, id: machine.id, name: info.name, at: Date.now() })
+    const vm = owner.adopt(target, { ...ref, name: info.name, config: info.config }, onDispose)
     return { vm, ...stats, totalMs: performance.now() - startedAt }
   })
 }

@@ -28,19 +28,16 @@ export async function sweepBackend(backend: Backend, options: CallOptions | unde
 }
 
 /** Whether it was this call that deleted the machine: another process may sweep at the same time. */
-async function deleteOnce(
-  backend: Backend,
-  { id, name }: Pick<VMSummary, 'id' | 'name'>,
-  options: CallOptions | undefined,
-): Promise<boolean> {
+async function deleteOnce(backend: Backend, machine: Pick<VMSummary, 'id' | 'name'>, options: CallOptions | undefined): Promise<boolean> {
+  const { id, name } = machine
   try {
-    await backend.call<void>({ operation: 'sweep', vmId: id, exclusive: true, interruptsStart: true }, options, undefined, (ctx) =>
+    await backend.call<void>({ operation: 'sweep', machine, exclusive: true, interruptsStart: true }, options, (ctx) =>
       backend.driver.delete(id, { force: true }, ctx),
     )
   } catch (error) {
     if (error instanceof VMKitError && error.code === 'NOT_FOUND') return false
     throw error
   }
-  backend.emit({ type: 'deleted', driver: backend.name, id, name, at: Date.now() })
+  backend.events.emit({ type: 'deleted', driver: backend.name, id, name, at: Date.now() })
   return true
 }

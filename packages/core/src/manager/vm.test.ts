@@ -111,6 +111,35 @@ describe('a handle', () => {
     expect(vm.id).toBe('new')
   })
 
+  it('sends what waited behind a restore to the new id, still one at a time', async () => {
+    let finish = (): void => {}
+    const overrides = { deleteSnapshot: vi.fn(() => new Promise<void>((resolve) => (finish = resolve))) }
+    const { vm, driver } = await machine({ overrides })
+    await vm.snapshot('s')
+    const restored = vm.restore('s')
+    const started = vm.start()
+    const dropped = vm.deleteSnapshot('s')
+    await restored
+    await started
+    expect(driver.machines.get(vm.id)?.state).toBe('running')
+    await settled()
+    expect(overrides.deleteSnapshot).toHaveBeenCalledWith(vm.id, 's', expect.anything())
+    const stopped = vm.stop()
+    await settled()
+    expect(driver.calls).not.toContain('stop')
+    finish()
+    await dropped
+    await stopped
+    expect(driver.calls).toContain('stop')
+  })
+
+  it('names the id that was asked when a state is refused', async () => {
+    const { vm } = await machine()
+    await vm.snapshot('s')
+    const [, refused] = await Promise.allSettled([vm.restore('s'), vm.pause()])
+    expect(refused).toMatchObject({ reason: { code: 'INVALID_STATE', vmId: vm.id } })
+  })
+
   it('makes clones, whose names are new and whose policy is checked', async () => {
     const { vm, driver } = await machine({}, { name: 'x'.repeat(63) })
     await vm.snapshot('s')

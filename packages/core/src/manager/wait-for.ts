@@ -11,13 +11,14 @@ export interface Waitable {
   status(options: { signal: AbortSignal }): Promise<VMStatus>
   endpoint(port: number, options: { signal: AbortSignal }): Promise<Endpoint>
   exec(command: readonly string[], options: ExecOptions): Promise<{ exitCode: number | null }>
-  logs(options: { follow: boolean; signal: AbortSignal }): AsyncIterable<LogEntry>
-  logTail(): Promise<string[]>
+  logs(options: { follow?: boolean; tail?: number; signal: AbortSignal }): AsyncIterable<LogEntry>
 }
 
 const DEFAULT_TIMEOUT_MS = 60_000
 const DEFAULT_INTERVAL_MS = 100
 const CONNECT_TIMEOUT_MS = 2_000
+const LOG_TAIL = 20
+const LOG_TAIL_TIMEOUT_MS = 500
 // Port forwarders (docker-proxy, slirp) accept before the guest does, and hang up when it refuses them.
 const KEEPS_CONNECTION_MS = 50
 
@@ -39,7 +40,7 @@ export async function waitFor(vm: Waitable, condition: WaitForOptions, caller: A
   } catch (error) {
     if (!timedOut) throw VMKitError.from(error, info)
     const message = `${describe(condition)} did not happen within ${timeoutMs} ms`
-    throw new VMKitError('TIMEOUT', message, { ...info, cause: error, evidence: { logTail: await vm.logTail() } })
+    throw new VMKitError('TIMEOUT', message, { ...info, cause: error, evidence: { logTail: await logTail(vm) } })
   } finally {
     cancel()
     caller.removeEventListener('abort', onCallerAbort)
@@ -96,16 +97,27 @@ function isOver(status: VMStatus): boolean {
 }
 
 async function endedError(vm: Waitable, status: VMStatus): Promise<VMKitError> {
-  const logTail = await vm.logTail()
+  const lines = await logTail(vm)
   const why = status.exit ? `: ${describeExit(status.exit)}` : status.reason ? `: ${status.reason}` : ''
-  const last = logTail.at(-1)
+  const last = lines.at(-1)
   return new VMKitError(
     'GUEST_ERROR',
     `The machine ended before it was ready${why}${last === undefined ? '' : `; its last line was ${JSON.stringify(last)}`}`,
     {
-      evidence: { logTail, ...(status.exit ? { exit: status.exit } : {}) },
+      evidence: { logTail: lines, ...(status.exit ? { exit: status.exit } : {}) },
     },
   )
+}
+
+/** The last lines, for errors: never itself a reason to fail. */
+async function logTail(vm: Waitable): Promise<string[]> {
+  const lines: string[] = []
+  try {
+    for await (const entry of vm.logs({ tail: LOG_TAIL, signal: AbortSignal.timeout(LOG_TAIL_TIMEOUT_MS) })) lines.push(entry.text)
+  } catch {
+    // no logs, or no backend: the error that asked says more
+  }
+  return lines
 }
 
 function describeExit(exit: VMExit): string {
