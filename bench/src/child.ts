@@ -28,6 +28,11 @@ process.stdout.write(String(process.memoryUsage().heapUsed))`
   return () => Number(runNode(args, cwd))
 }
 
+/** What a Node has written when this module has run: a number. */
+export function nodeNumber(script: string, cwd: string): Sampler {
+  return () => Number(runNode(['--input-type=module', '-e', script], cwd))
+}
+
 function runNode(args: readonly string[], cwd: string): string {
   const { status, signal, error, stdout, stderr } = spawnSync(process.execPath, args, { cwd, env: lightEnvironment(), encoding: 'utf8' })
   if (error) throw error

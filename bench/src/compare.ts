@@ -1,6 +1,6 @@
 import { type Effort, interleave } from './interleave.js'
 import { comparePairs, type Estimate, estimate, type PairedEstimates, seededRandom } from './stats.js'
-import type { Bar, Comparison, Kind } from './suite.js'
+import type { Bar, Comparison, Kind, Unit } from './suite.js'
 
 /** `noise`: the interval holds the bar, so this run cannot tell. */
 export type Verdict = 'ok' | 'over' | 'noise'
@@ -8,7 +8,7 @@ export type Verdict = 'ok' | 'over' | 'noise'
 export interface Row extends PairedEstimates {
   what: string
   against: string
-  unit: 'ms' | 'bytes'
+  unit: Unit
   pairs: number
   /** Ours alone is `value`; this is theirs alone. */
   theirs: Estimate
@@ -32,7 +32,7 @@ const QUICK: Effort = { rounds: 2, warmup: 1, iterations: 2 }
 
 export async function compare(comparison: Comparison, quick: boolean): Promise<Row> {
   const { what, against, unit, ours, theirs, bar, kind } = comparison
-  const effort = quick ? QUICK : EFFORT[kind]
+  const effort = quick ? QUICK : { ...EFFORT[kind], rounds: comparison.rounds ?? EFFORT[kind].rounds }
   const iterations = Math.min(effort.iterations, comparison.iterations ?? effort.iterations)
   const [our = [], their = [], twin = []] = await interleave([ours, theirs, ours], { ...effort, iterations })
   const random = seededRandom(SEED)

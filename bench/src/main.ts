@@ -47,7 +47,7 @@ async function runSuite(name: string): Promise<SuiteReport> {
   const { suite } = (await import(`./suites/${name}.js`)) as { suite: Suite }
   const skipped = await suite.unavailable?.()
   if (skipped !== undefined) return { ...report, skipped }
-  for await (const item of suite.comparisons()) {
+  for await (const item of suite.comparisons({ quick })) {
     if (!item.what.includes(only)) continue
     if ('omitted' in item) {
       report.omitted.push({ what: item.what, reason: item.omitted })

@@ -34,7 +34,7 @@ function cells(row: Row): string[] {
     digits(ratio.median),
     show(difference.median, unit),
     `${LABEL[on]} ${inUnit(low)} … ${inUnit(high)}`,
-    aboutOne(twin),
+    unit === 'count' ? '' : aboutOne(twin),
     bar ? `${LABEL[on]} ≤ ${inUnit(bar.most)}` : '',
     verdict ?? '',
   ]

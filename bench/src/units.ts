@@ -1,3 +1,5 @@
+import type { Unit } from './suite.js'
+
 const TIMES = [
   [1000, 's'],
   [1, 'ms'],
@@ -11,8 +13,9 @@ const SIZES = [
   [0, 'B'],
 ] as const
 
-/** A sample with three digits and the unit that suits it. */
-export function show(value: number, unit: 'ms' | 'bytes'): string {
+/** A sample with three digits and the unit that suits it; a count as it is. */
+export function show(value: number, unit: Unit): string {
+  if (unit === 'count') return String(value)
   const size = Math.abs(value)
   const [scale, name] = (unit === 'ms' ? TIMES : SIZES).find(([from]) => size >= from) ?? [1, unit]
   return `${digits(value / (scale || (unit === 'ms' ? 1e-6 : 1)))} ${name}`
