@@ -40,22 +40,35 @@ export async function snapshotImages(
   )
 }
 
-/** Removes a snapshot's name, and its data unless a clone stands on it. */
+/** Removes a snapshot's name, and its data unless a clone stands on it. One that somebody removes meanwhile is gone too. */
 export async function dropSnapshotImage(engine: Engine, reference: string, { signal }: Pick<CallContext, 'signal'>): Promise<void> {
   const remove = () => engine.json({ method: 'DELETE', path: `/images/${reference}`, signal })
   try {
     await remove()
   } catch (error) {
+    if (isGone(error)) return
     if (!hasCode(error, 'CONFLICT', 'INVALID_STATE')) throw error
-    const { Id } = await engine.json<ImageInspect>({ method: 'GET', path: `/images/${reference}/json`, signal })
-    await engine.json({
-      method: 'POST',
-      path: `/images/${reference}/tag`,
-      query: { repo: baseRepo(Id.replace('sha256:', '')), tag: BASE_TAG },
-      signal,
+    await keepAsBase(engine, reference, signal, remove).catch((late: unknown) => {
+      if (!isGone(late)) throw late
     })
-    await remove()
   }
+}
+
+async function keepAsBase(engine: Engine, reference: string, signal: AbortSignal, remove: () => Promise<unknown>): Promise<void> {
+  const { Id } = await engine.json<ImageInspect>({ method: 'GET', path: `/images/${reference}/json`, signal })
+  await engine.json({
+    method: 'POST',
+    path: `/images/${reference}/tag`,
+    query: { repo: baseRepo(Id.replace('sha256:', '')), tag: BASE_TAG },
+    signal,
+  })
+  await remove()
+  // The last child may have gone since the refusal, and it saw no base to take along.
+  await dropBase(engine, Id, { signal })
+}
+
+function isGone(error: unknown): boolean {
+  return hasCode(error, 'NOT_FOUND', 'IMAGE_NOT_FOUND')
 }
 
 /**

@@ -95,6 +95,8 @@ export async function ensureImage(socketPath: string, reference = IMAGE): Promis
   const query = new URLSearchParams({ fromSrc: '-', repo: repo ?? '', tag: tag ?? 'latest', changes: 'ENV PATH=/bin:/usr/bin' })
   const answer = await raw(socketPath, 'POST', `/images/create?${query}`, await rootfs())
   if (answer.status !== 200 || answer.body.includes('"error"')) throw new Error(`Cannot import the test image: ${answer.body}`)
+  // Podman's import knows no tag.
+  await raw(socketPath, 'POST', `/images/${repo}:latest/tag?${new URLSearchParams({ repo: repo ?? '', tag: tag ?? 'latest' })}`)
 }
 
 /** Gives the image another name, pushes it to the registry of that name, and forgets it here. */

@@ -133,6 +133,17 @@ describe.skipIf(!requireEngine())('machines on a real engine', () => {
     expect(await snapshotReferences()).toEqual(before)
   })
 
+  it('leaves no image behind when they go at the same moment', async () => {
+    const before = await snapshotReferences()
+    for (let round = 0; round < 5; round += 1) {
+      const vm = await handle().create(idle(), { onDispose: 'detach' })
+      await vm.snapshot('one')
+      const clones = await Promise.all([vm.clone('one'), vm.clone('one')])
+      await Promise.all([vm, ...clones].map((each) => each.delete()))
+    }
+    expect(await snapshotReferences()).toEqual(before)
+  })
+
   it('ends a timed-out command with its children on an engine that is not local', async () => {
     await using proxy = await disposable(tcpProxy())
     const remote = managerOf({ host: proxy.host })
