@@ -1,5 +1,7 @@
 import { execFile, execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { get, type IncomingMessage } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
@@ -16,6 +18,13 @@ function engineSocket(): string | undefined {
   return [path, '/var/run/docker.sock'].find((candidate) => candidate !== undefined && existsSync(candidate))
 }
 
+/** What the engine answers, asked behind vmkit's back. */
+async function statusOf(socketPath: string, path: string): Promise<number | undefined> {
+  const [answer] = (await once(get({ socketPath, path }), 'response')) as [IncomingMessage]
+  answer.resume()
+  return answer.statusCode
+}
+
 const socket = engineSocket()
 if (socket === undefined && process.env.VMKIT_REQUIRE_BACKENDS === '1') throw new Error('no Docker engine: scripts/backends up starts one')
 if (socket === undefined) console.log('docker-web NOT RUN: no Docker engine; scripts/backends up starts one')
@@ -27,4 +36,6 @@ it.skipIf(socket === undefined)('serves a page from an image that it has built',
   })
   expect(stdout).toContain('200 <h1>served by vmkit</h1>')
   expect(stdout).toMatch(/\d+ bytes of memory, \d+ bytes sent/)
+  expect(stdout).toContain('response:200') // in the log of the server
+  expect(await statusOf(socket as string, '/images/docker-web:example/json')).toBe(404)
 })
