@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { lightEnvironment, nodeHeap, nodeTime } from './child.js'
+import { lightEnvironment, nodeHeap, nodeNumber, nodeTime } from './child.js'
 
 describe('lightEnvironment', () => {
   it('drops what makes Node start slower', () => {
@@ -19,6 +19,10 @@ describe('children', () => {
     const dropped = await nodeHeap('Array.from({ length: 1e5 }, (_, index) => ({ index }))', '/')(1)
     expect(kept - bare).toBeGreaterThan(2e6)
     expect(Math.abs(dropped - bare)).toBeLessThan(1e5)
+  })
+
+  it('tell a number', async () => {
+    expect(await nodeNumber('process.stdout.write("42")', '/')(1)).toBe(42)
   })
 
   it('that fail, fail the bench', () => {

@@ -33,6 +33,11 @@ describe('compare', () => {
     expect(calls).toBe((row.pairs + 1) * 2)
   })
 
+  it('takes as many pairs as the comparison wants', async () => {
+    expect((await compare({ ...shared, rounds: 7, ours: () => 30 }, false)).pairs).toBe(7)
+    expect((await compare({ ...shared, rounds: 7, ours: () => 30 }, true)).pairs).toBeLessThan(7)
+  })
+
   it('gives no verdict when it was quick', async () => {
     expect((await compare({ ...shared, ours: () => 30 }, true)).verdict).toBeUndefined()
   })

@@ -31,6 +31,11 @@ describe('the table', () => {
     expect(describeSuite(report(ratio))).toMatch(/ratio 3.00 … 3.00 .*ratio ≤ 1.50 +over$/)
   })
 
+  it('shows counts without noise, which they have none of', () => {
+    const counts = { ...row(), unit: 'count', value: exactly(1), theirs: exactly(1), bar: { on: 'value', most: 1 }, verdict: 'ok' } as const
+    expect(describeSuite(report(counts))).toMatch(/ours 1 … 1 +ours ≤ 1 +ok$/)
+  })
+
   it('says what was skipped, and why', () => {
     expect(describeSuite({ suite: 'docker', skipped: 'no socket', rows: [], omitted: [] })).toBe('docker: SKIPPED, no socket')
     expect(describeSuite({ suite: 'process', rows: [], omitted: [{ what: 'limits', reason: 'no cgroup' }] })).toBe(
@@ -62,5 +67,6 @@ describe('show', () => {
       '1.50 s',
     ])
     expect([120, 3000, 2.5e6].map((value) => show(value, 'bytes'))).toEqual(['120 B', '3.00 kB', '2.50 MB'])
+    expect([0, 4, 200].map((value) => show(value, 'count'))).toEqual(['0', '4', '200'])
   })
 })
