@@ -30,11 +30,19 @@ export async function findEngine(): Promise<{ socketPath: string } | { reason: s
   }
 }
 
-/** The engine of `scripts/backends`, which the environment may name as well; `undefined` lets the driver look for one. */
+/** The engine that the environment names, or that of `scripts/backends`; `undefined` lets the driver look for one. */
 function backendSocket(): string | undefined {
-  const lines = execFileSync(BACKENDS, ['env'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')
-  const named = process.env.VMKIT_DOCKER_SOCKET || lines.find((line) => line.startsWith('VMKIT_DOCKER_SOCKET='))?.split('=')[1]
+  const named = process.env.VMKIT_DOCKER_SOCKET || backendLines().find((line) => line.startsWith('VMKIT_DOCKER_SOCKET='))?.split('=')[1]
   return named !== undefined && existsSync(named) ? named : undefined
+}
+
+function backendLines(): string[] {
+  try {
+    return execFileSync(BACKENDS, ['env'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')
+  } catch {
+    // It is made for Debian; elsewhere an engine may run all the same.
+    return []
+  }
 }
 
 function busybox(): string | undefined {
