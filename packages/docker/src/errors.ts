@@ -22,9 +22,12 @@ const ROWS: readonly Row[] = [
     words: /unauthorized|authentication required|no basic auth credentials|incorrect username or password|pull access denied/i,
     code: 'PERMISSION_DENIED',
   },
-  { words: /no such image|unrecognized image ID|manifest unknown|manifest for .* not found|image not known|reference does not exist/i, code: 'IMAGE_NOT_FOUND' },
+  {
+    words: /no such image|unrecognized image ID|manifest unknown|manifest for .* not found|image not known|reference does not exist/i,
+    code: 'IMAGE_NOT_FOUND',
+  },
   { status: 404, words: /image .* not found/i, code: 'IMAGE_NOT_FOUND' },
-  { status: 409, words: /name .*(already in use|is in use)/i, code: 'ALREADY_EXISTS' },
+  { words: /container name .*already in use/i, code: 'ALREADY_EXISTS' },
   { words: /volume .*already exists|network with name .* already exists|network name .* already used/i, code: 'ALREADY_EXISTS' },
   {
     words:

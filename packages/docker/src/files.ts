@@ -202,6 +202,7 @@ async function put(found: FileHolder, path: string, content: Readable, ctx: Call
 }
 
 function archive(found: FileHolder, method: 'GET' | 'PUT' | 'HEAD', path: string, ctx: CallContext, file?: Readable) {
+  refusePattern(found, path)
   return {
     method,
     path: `${found.path}/archive`,
@@ -210,6 +211,20 @@ function archive(found: FileHolder, method: 'GET' | 'PUT' | 'HEAD', path: string
     context: { vmId: found.id },
     ...(file ? { file } : {}),
   }
+}
+
+/** Podman takes a path for a pattern, which could match another file; escaping does not help (seen with 4.3). */
+function refusePattern({ engine, id }: FileHolder, path: string): void {
+  if (!engine.isPodman || !/[*?[\]\\]/.test(path)) return
+  throw new VMKitError(
+    'UNSUPPORTED',
+    `Podman cannot reach the path ${path}: it takes \`*\`, \`?\`, brackets and backslashes for a pattern`,
+    {
+      driver: 'docker',
+      vmId: id,
+      field: 'path',
+    },
+  )
 }
 
 async function openArchive(found: FileHolder, path: string, ctx: CallContext) {

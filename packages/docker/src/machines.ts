@@ -59,6 +59,8 @@ export function machines(finder: EngineFinder): Machines {
         context: { vmId: id },
       })
       if (!isMachine(container.Config.Labels) || container.Id !== id) throw notFound(id)
+      // Podman says `false` also for a container that was killed for lack of memory, where it does not know.
+      if (engine.isPodman && !container.State.OOMKilled) container.State.OOMKilled = null
       if (facts.size >= MOST_FACTS) facts.clear()
       facts.set(id, factsOf(container))
       return container

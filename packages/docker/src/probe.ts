@@ -13,6 +13,14 @@ const NEVER: Missing = {
   vnc: 'a container has no screen',
 }
 
+/** Where Podman's Docker API (seen with 4.3) answers otherwise than Docker. */
+const NOT_ON_PODMAN: Missing = {
+  'logs.since': 'Podman tells the times of log lines in whole seconds',
+  events: "not yet: Podman's Docker API leaves out the end of a container when it is asked for some events only",
+  pause: 'not yet: Podman does not stop a container that is paused',
+  resize: "Podman's Docker API has no call for it",
+}
+
 export async function probe(finder: EngineFinder, ctx: CallContext): Promise<HostProbe> {
   try {
     const engine = await finder.get(ctx.signal)
@@ -37,6 +45,7 @@ function hostProbe(engine: Pick<Engine, 'version' | 'apiVersion' | 'isPodman' | 
     missing: {
       ...NEVER,
       ...missingLimits(info),
+      ...(engine.isPodman ? NOT_ON_PODMAN : {}),
       ...(engine.endpoint.tls ? { 'migrate.cold': 'not yet for an engine behind TLS: the ticket would have to carry a private key' } : {}),
     },
     resources: { cpus: info.NCPU, memoryBytes: info.MemTotal },

@@ -4,7 +4,7 @@ export interface ContainerState {
   Running: boolean
   Paused: boolean
   Restarting: boolean
-  OOMKilled: boolean
+  OOMKilled: boolean | null
   Dead: boolean
   Pid: number
   ExitCode: number
