@@ -23,7 +23,7 @@ export const threads = (): VMDriver<typeof capabilities> => ({
   async create(config) {
     const { name, labels, stop, command: [file = ''] = [] } = config
     if (!existsSync(file)) throw invalidConfig('config.command', 'a JavaScript file and its arguments', file)
-    if (!(stop.signal in constants.signals)) throw invalidConfig('config.stop.signal', 'the name of a signal', stop.signal)
+    if (stop.signal && !(stop.signal in constants.signals)) throw invalidConfig('config.stop.signal', 'the name of a signal', stop.signal)
     for (const other of machines.values()) if (other.name === name) throw new VMKitError('ALREADY_EXISTS', `The name ${name} is taken`)
     const own = { id: crypto.randomUUID(), createdAt: Date.now(), startedAt: null, pid: null, addresses: [], ports: [] }
     machines.set(own.id, { ...own, driver: 'threads', name, labels, config, state: 'created' })
@@ -48,7 +48,7 @@ export const threads = (): VMDriver<typeof capabilities> => ({
       throw error
     })
   },
-  async stop(id, { signal = find(id).config.stop.signal, graceMs = find(id).config.stop.graceMs }, ctx) {
+  async stop(id, { signal = 'SIGTERM', graceMs }, ctx) {
     send(id, signal)
     const timer = setTimeout(send, graceMs, id, 'SIGKILL')
     await until(() => !running.has(id), ctx.signal).finally(() => clearTimeout(timer))

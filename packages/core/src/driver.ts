@@ -91,8 +91,9 @@ export interface ListFilter {
 }
 
 export interface StopOptions {
-  /** Milliseconds it has to end by itself. Absent, like `signal`: what the machine's own config says under `stop`. */
-  graceMs?: number
+  /** Milliseconds it has to end by itself: the caller's, else those of the machine's config. */
+  graceMs: number
+  /** The caller's, else that of the machine's config. Absent: the image's own, else SIGTERM. */
   signal?: string
 }
 

@@ -84,10 +84,9 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
       if (!machine.isActive) await machine.start(death)
     },
 
-    async stop(id, { signal, graceMs }, ctx) {
+    async stop(id, { signal = 'SIGTERM', graceMs }, ctx) {
       const machine = await on('stop', id, ctx)
-      const { stop } = machine.config
-      await machine.stop(signal ?? stop.signal, graceMs ?? stop.graceMs, ctx.signal)
+      await machine.stop(signal, graceMs, ctx.signal)
     },
 
     async kill(id, signal, ctx) {

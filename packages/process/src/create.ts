@@ -22,7 +22,7 @@ export async function create(host: Host, config: MachineConfig, ctx: CallContext
     throw unsupportedField('config.tty', 'this host has no script (util-linux), which makes a terminal')
   if (config.stdin && !host.tool('mkfifo')) throw unsupportedField('config.stdin', 'this host has no mkfifo')
   if (needsCgroup({ config })) checkLimits(config, host.cgroups().missing, 'create')
-  signalNumber(config.stop.signal)
+  if (config.stop.signal !== undefined) signalNumber(config.stop.signal)
   host.store.cleanUp()
   const id = newId(config.name)
   await host.store.add({ id, name: config.name, createdAt: Date.now(), config }, async (folder) => {

@@ -134,7 +134,7 @@ export async function stop(machine: Machine, options: StopOptions, signal: Abort
   await withLock(machine, 'stop', signal, async () => {
     const { run } = readSnapshot(machine)
     if (!run) return
-    const { signal: name = machine.config.stop.signal, graceMs = machine.config.stop.graceMs } = options
+    const { signal: name = 'SIGTERM', graceMs } = options
     if (run.main && isAlive(run.main) && graceMs > 0) {
       signalProcess(run.main, signalNumber(name))
       // A stopped process takes no signal but SIGKILL.

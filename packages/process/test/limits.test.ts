@@ -37,7 +37,7 @@ it.skipIf(reason)('groups hold main and what exec runs, are frozen as a whole, a
   expect(metrics.memory?.limitBytes).toBe(64 * MIB)
   await machines.driver.pause(id, ctx)
   expect((await machines.driver.getStatus(id, ctx)).state).toBe('paused')
-  await machines.driver.stop(id, {}, ctx)
+  await machines.driver.stop(id, { graceMs: 2000 }, ctx)
   await machines.driver.delete(id, { force: false }, ctx)
   expect(folders.filter((folder) => existsSync(folder))).toEqual([])
 })

@@ -60,6 +60,6 @@ it('a paused machine stands still, children too, and stops', async () => {
   await machines.driver.resume(id, ctx)
   await until('new lines', async () => (await sizes()) > before)
   await machines.driver.pause(id, ctx)
-  await machines.driver.stop(id, {}, ctx)
+  await machines.driver.stop(id, { graceMs: 2000 }, ctx)
   expect((await machines.driver.getStatus(id, ctx)).state).toBe('stopped')
 })

@@ -73,7 +73,7 @@ it.skipIf(!isRoot)(
     const lines: string[] = []
     for await (const entry of machines.driver.logs(id, { sources: ['stdout'] }, ctx)) lines.push(entry.text)
     expect(lines.slice(0, 2)).toEqual([String(NOBODY), String(NOBODY)])
-    await machines.driver.stop(id, {}, ctx)
+    await machines.driver.stop(id, { graceMs: 2000 }, ctx)
   },
 )
 

@@ -84,7 +84,7 @@ export function hostile(test: Test): void {
       await rejects(t.driver.get(id), ['NOT_FOUND', 'INVALID_CONFIG'], `get ${what}`)
       await rejects(driver.getStatus(id, t.context()), ['NOT_FOUND', 'INVALID_CONFIG'], `getStatus ${what}`)
       await rejects(driver.start(id, t.context()), ['NOT_FOUND', 'INVALID_CONFIG'], `start ${what}`)
-      await rejects(driver.stop(id, {}, t.context()), ['NOT_FOUND', 'INVALID_CONFIG'], `stop ${what}`)
+      await rejects(driver.stop(id, { graceMs: 0 }, t.context()), ['NOT_FOUND', 'INVALID_CONFIG'], `stop ${what}`)
       await rejects(driver.delete(id, { force: true }, t.context()), ['NOT_FOUND', 'INVALID_CONFIG'], `delete ${what}`)
     }
     assert.equal((await bystander.status()).state, 'running')

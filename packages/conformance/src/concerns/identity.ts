@@ -55,7 +55,7 @@ export function identity(test: Test): void {
     const driver = t.raw()
     await driver.probe(t.context())
     await rejects(driver.delete(id, { force: true }, t.context()), 'NOT_FOUND')
-    await rejects(driver.stop(id, {}, t.context()), 'NOT_FOUND')
+    await rejects(driver.stop(id, { graceMs: 0 }, t.context()), 'NOT_FOUND')
     await rejects(driver.start(id, t.context()), 'NOT_FOUND')
     const { manager } = t.second()
     assert.ok(!(await manager.sweep({ driver: 'subject' })).some((swept) => swept.id === id))

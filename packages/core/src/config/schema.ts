@@ -12,7 +12,8 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/
 export const RESERVED_LABEL_PREFIX = 'vmkit.'
 
 /** How a machine is stopped that does not say how. */
-export const DEFAULT_STOP = { signal: 'SIGTERM', graceMs: 10_000 }
+// No signal: an image may name its own, such as SIGQUIT.
+export const DEFAULT_STOP: MachineConfig['stop'] = { graceMs: 10_000 }
 
 // signal(7). Not `os.constants.signals`: a guest may run another system than this host.
 const SIGNALS: ReadonlySet<string> = new Set(

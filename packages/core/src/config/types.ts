@@ -121,7 +121,7 @@ export interface VMConfig {
   devices?: readonly DeviceConfig[]
   labels?: Readonly<Record<string, string>>
   restart?: RestartPolicyName | RestartConfig
-  /** How `stop` ends it: the signal (default SIGTERM), and how long it has before SIGKILL (default 10 s). */
+  /** How `stop` ends it: the signal (default: the image's own, else SIGTERM), and how long it has before SIGKILL (default 10 s). */
   stop?: { signal?: string; graceMs?: Duration }
   /** When to pull the image. Default missing. */
   pull?: PullPolicy
@@ -160,7 +160,8 @@ export interface MachineConfig {
   devices: DeviceConfig[]
   labels: Record<string, string>
   restart?: RestartConfig
-  stop: { signal: string; graceMs: number }
+  /** Without `signal`: the image's own, else SIGTERM. */
+  stop: { signal?: string; graceMs: number }
   pull: PullPolicy
   files: (FileConfig & { mode: number })[]
   cloudInit?: CloudInitConfig

@@ -39,9 +39,9 @@ export class MachineCalls {
     run: Run<T>,
   ): Promise<T> {
     const { machine } = this
-    const { event, ...rest } = spec
+    const { event } = spec
     let ran = false
-    const value = await this.backend.call<T>({ operation, machine, exclusive: true, ...rest }, options, (ctx) => {
+    const value = await this.backend.call<T>({ operation, machine, exclusive: true, ...spec }, options, (ctx) => {
       ran = true
       return run(machine.id, ctx)
     })

@@ -31,7 +31,7 @@ export interface StreamOptions {
 export interface StopCallOptions extends CallOptions {
   /** How long it has to end by itself. Default: its config's, which is 10 s by default. */
   graceMs?: Duration
-  /** Default: its config's, which is SIGTERM by default. */
+  /** Default: its config's, else the image's own, else SIGTERM. */
   signalName?: string
 }
 
