@@ -32,7 +32,11 @@ export async function findEngine(): Promise<{ socketPath: string } | { reason: s
 
 /** The engine that the environment names, or that of `scripts/backends`; `undefined` lets the driver look for one. */
 function backendSocket(): string | undefined {
-  const named = process.env.VMKIT_DOCKER_SOCKET || backendLines().find((line) => line.startsWith('VMKIT_DOCKER_SOCKET='))?.split('=')[1]
+  const named =
+    process.env.VMKIT_DOCKER_SOCKET ||
+    backendLines()
+      .find((line) => line.startsWith('VMKIT_DOCKER_SOCKET='))
+      ?.split('=')[1]
   return named !== undefined && existsSync(named) ? named : undefined
 }
 
