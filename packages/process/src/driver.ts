@@ -3,18 +3,14 @@ import { capabilities } from './capabilities.js'
 import { create } from './create.js'
 import { DRIVER, invalidState } from './errors.js'
 import { readEvents } from './events.js'
-import { execStream } from './exec.js'
 import { machineFiles } from './files.js'
 import { host as makeHost } from './host.js'
 import { kill, pause, remove, resume, start, stop, wait } from './lifecycle.js'
 import { limitsOf, resize } from './limits.js'
 import { readLogs } from './logs.js'
-import { machineMetrics } from './metrics.js'
 import { type ProcessOptions, resolveOptions } from './options.js'
-import { probe } from './probe.js'
 import { exitOf, readSnapshot, statusOf } from './run.js'
 import type { Machine } from './store.js'
-import { attach } from './terminal.js'
 
 export type { ProcessMachineOptions } from './limits.js'
 export type { ProcessOptions } from './options.js'
@@ -73,7 +69,8 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
     durability: 'host',
     isolation: 'process',
 
-    probe: async () => probe(host),
+    // What not every app uses is loaded when it is used, here and below: a driver should cost little by being there.
+    probe: async () => (await import('./probe.js')).probe(host),
 
     create: async (config, ctx) => create(host, config, ctx),
     start: async (id, ctx) => start(host, store.get(id), ctx.signal),
@@ -89,7 +86,7 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
       return status
     },
     getInfo: async (id) => getInfo(id),
-    getMetrics: async (id) => machineMetrics(store.get(id)),
+    getMetrics: async (id) => (await import('./metrics.js')).machineMetrics(store.get(id)),
     list: async (filter) => store.list(filter.name).map(summary),
     find: async (idOrName) => store.find(idOrName),
 
@@ -97,6 +94,7 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
       const machine = store.get(id)
       const { state } = statusOf(machine)
       if (state !== 'running') throw invalidState(id, 'exec', state)
+      const { execStream } = await import('./exec.js')
       return execStream(host, machine, request, ctx.signal)
     },
 
@@ -109,7 +107,7 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
       )
     },
 
-    attach: async (id) => attach(host, store.get(id)),
+    attach: async (id) => (await import('./terminal.js')).attach(host, store.get(id)),
     events: (ctx) => readEvents(host.options.stateDir, store, ctx.signal),
     files: machineFiles(host),
     resize: async (id, request, ctx) => resize(host, store.get(id), request, ctx.signal),

@@ -9,7 +9,6 @@ import { chmod, lstat, mkdir, readdir, realpath, rename, rm } from 'node:fs/prom
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { type CallContext, type DriverFiles, type FileEntry, invalidConfig, type MachineConfig, VMKitError } from '@vmkit/core/driver'
-import { packFolder, unpackInto } from './archive.js'
 import { DRIVER, errno, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { workdirOf } from './main-command.js'
@@ -34,9 +33,11 @@ export function machineFiles(host: Host): DriverFiles {
       await rm(target, { recursive: true })
     },
     async *pack(id, path, ctx) {
+      const { packFolder } = await import('./archive.js')
       yield* packFolder(host, await existing(rootOf(id), path), ctx.signal)
     },
     async unpack(id, path, tar, ctx) {
+      const { unpackInto } = await import('./archive.js')
       const root = await realpath(rootOf(id))
       await unpackInto(host, await madeFolder(root, below(root, path)), tar, ctx.signal)
     },

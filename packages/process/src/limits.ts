@@ -1,6 +1,6 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type MachineConfig, type ResizeRequest, VMKitError, validate } from '@vmkit/core/driver'
+import { lazily, type MachineConfig, type ResizeRequest, VMKitError, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
 import { type Controller, controllersOf, type Limits } from './cgroup.js'
 import { DRIVER, errno, invalidState, systemError } from './errors.js'
@@ -18,11 +18,15 @@ export interface ProcessMachineOptions {
   cgroup?: boolean
 }
 
-const schema = z.strictObject({ cgroup: z.optional(z.boolean()) })
+const schema = lazily(() => z.strictObject({ cgroup: z.optional(z.boolean()) }))
 
 /** @throws VMKitError `INVALID_CONFIG` naming the option */
 function machineOptions(config: MachineConfig): ProcessMachineOptions {
-  return validate(schema, config.driverOptions[DRIVER] ?? {}, { root: 'config.driverOptions.process', driver: DRIVER, operation: 'create' })
+  return validate(schema(), config.driverOptions[DRIVER] ?? {}, {
+    root: 'config.driverOptions.process',
+    driver: DRIVER,
+    operation: 'create',
+  })
 }
 
 /** A group costs some milliseconds at each start, so only a machine that needs one has one. */

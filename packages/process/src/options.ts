@@ -1,6 +1,6 @@
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
-import { invalidConfig, validate } from '@vmkit/core/driver'
+import { invalidConfig, lazily, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
 import { DRIVER } from './errors.js'
 
@@ -25,26 +25,31 @@ export interface ResolvedOptions {
 const LEAST_LOG_BYTES = 64 * 1024
 const DEFAULT_LOG_BYTES = 64 * 1024 * 1024
 
-const text = z.string('a path').check(z.refine((value) => value !== '' && !value.includes('\0'), 'a path'))
-const schema = z.strictObject({
-  stateDir: z.optional(text),
-  shell: z.optional(text),
-  logs: z.optional(
-    z.strictObject({
-      maxBytes: z.optional(
-        z
-          .number()
-          .check(
-            z.refine((value) => Number.isSafeInteger(value) && value >= LEAST_LOG_BYTES, `a whole number of bytes from ${LEAST_LOG_BYTES}`),
-          ),
-      ),
-    }),
-  ),
+const schema = lazily(() => {
+  const text = z.string('a path').check(z.refine((value) => value !== '' && !value.includes('\0'), 'a path'))
+  return z.strictObject({
+    stateDir: z.optional(text),
+    shell: z.optional(text),
+    logs: z.optional(
+      z.strictObject({
+        maxBytes: z.optional(
+          z
+            .number()
+            .check(
+              z.refine(
+                (value) => Number.isSafeInteger(value) && value >= LEAST_LOG_BYTES,
+                `a whole number of bytes from ${LEAST_LOG_BYTES}`,
+              ),
+            ),
+        ),
+      }),
+    ),
+  })
 })
 
 /** @throws VMKitError `INVALID_CONFIG` naming the option */
 export function resolveOptions(options: ProcessOptions): ResolvedOptions {
-  const { stateDir = defaultStateDir(), shell = '/bin/sh', logs } = validate(schema, options, { root: 'options', driver: DRIVER })
+  const { stateDir = defaultStateDir(), shell = '/bin/sh', logs } = validate(schema(), options, { root: 'options', driver: DRIVER })
   for (const [name, path] of Object.entries({ stateDir, shell })) {
     if (!isAbsolute(path)) throw invalidConfig(`options.${name}`, 'an absolute path', path, { driver: DRIVER })
   }
