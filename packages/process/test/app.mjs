@@ -90,7 +90,7 @@ const actions = {
     const refused = await driver
       .create({ ...base, name: 'other', command: ['true'], user: 'root' }, ctx)
       .catch(({ code, field }) => ({ code, field }))
-    await driver.stop(id, {}, ctx)
+    await driver.stop(id, { graceMs: 2000 }, ctx)
     const logs = []
     for await (const entry of driver.logs(id, {}, ctx)) logs.push([entry.source, entry.text])
     const { exit } = await driver.getStatus(id, ctx)
