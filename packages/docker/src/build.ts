@@ -4,11 +4,12 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type BuildRequest, type CallContext, invalidConfig } from '@vmkit/core/driver'
-import tar, { type Pack } from 'tar-stream'
+import type { Pack } from 'tar-stream'
 import { dockerignore } from './dockerignore.js'
 import type { Engine } from './engine.js'
 import { transportError } from './errors.js'
 import { followProgress } from './progress.js'
+import { loadTar } from './tar.js'
 
 /** Builds with the engine's own builder, which every engine has: nothing but the folder goes to it. */
 export async function buildImage(engine: Engine, request: BuildRequest, ctx: CallContext): Promise<void> {
@@ -17,7 +18,7 @@ export async function buildImage(engine: Engine, request: BuildRequest, ctx: Cal
   if (!found?.isDirectory())
     throw invalidConfig('request.context', 'a folder that exists', context, { driver: 'docker', operation: 'build' })
   const isIgnored = dockerignore(await readFile(join(context, '.dockerignore'), 'utf8').catch(() => ''), [dockerfile, '.dockerignore'])
-  const pack = tar.pack()
+  const pack = (await loadTar()).pack()
   const packing = addFolder(pack, context, '', isIgnored).then(
     () => pack.finalize(),
     (error: unknown) => pack.destroy(error as Error),

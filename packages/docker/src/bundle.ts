@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { VMKitError } from '@vmkit/core'
 import { type CallContext, invalidConfig, type MachineConfig } from '@vmkit/core/driver'
-import tar from 'tar-stream'
 import { commit } from './commit.js'
 import { createContainer } from './create.js'
 import { transportError } from './errors.js'
@@ -11,6 +10,7 @@ import { configOf } from './labels.js'
 import { type Machines, unaborted } from './machines.js'
 import { BASE_TAG, baseRepo } from './snapshot-images.js'
 import { spool } from './spool.js'
+import { loadTar } from './tar.js'
 
 /*
  * A bundle is a tar of two files: `vmkit.json` (`{ "vmkitBundle": 1, "driver": "docker", "config": … }`, the config without
@@ -44,7 +44,7 @@ export async function* exportBundle(machines: Machines, id: string, ctx: CallCon
       context: { vmId: id },
     })
     await using content = await spool(saved, { signal: ctx.signal })
-    const pack = tar.pack()
+    const pack = (await loadTar()).pack()
     pack.entry({ name: MANIFEST }, JSON.stringify({ vmkitBundle: FORMAT, driver: 'docker', config: portable(config) }))
     const entry = pack.entry({ name: IMAGE, size: content.size }, (error) => (error ? pack.destroy(error) : pack.finalize()))
     content.read().pipe(entry)
@@ -97,7 +97,7 @@ interface Parts {
 }
 
 async function readBundle(content: Readable, parts: Parts): Promise<void> {
-  const parser = tar.extract()
+  const parser = (await loadTar()).extract()
   content.on('error', (error) => parser.destroy(error)).pipe(parser)
   try {
     for await (const entry of parser) {

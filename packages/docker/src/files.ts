@@ -2,11 +2,11 @@ import { posix } from 'node:path'
 import { Readable } from 'node:stream'
 import { VMKitError } from '@vmkit/core'
 import { type CallContext, type DriverFiles, type FileEntry, invalidConfig } from '@vmkit/core/driver'
-import tar from 'tar-stream'
 import { hasCode, transportError } from './errors.js'
 import { execStream } from './exec.js'
 import type { FileHolder, Machines } from './machines.js'
 import { spool } from './spool.js'
+import { loadTar } from './tar.js'
 
 const MOST_LINKS = 40
 
@@ -110,7 +110,7 @@ export function dockerFiles(machines: Machines): DriverFiles {
       await using spooled = await spool(content, { signal: ctx.signal })
       await checkEntries(spooled.read())
       const existing = await nearestFolder(found, target, ctx)
-      if (existing.missing.length > 0) await put(found, existing.path, folders(existing.missing), ctx)
+      if (existing.missing.length > 0) await put(found, existing.path, await folders(existing.missing), ctx)
       await put(found, target, spooled.read(), ctx)
     },
   }
@@ -129,8 +129,8 @@ export async function writeFile(
   const name = posix.basename(target)
   if (name === '' || target === '/') throw invalidConfig('path', 'the path of a file', path)
   await using spooled = await spool(content instanceof Uint8Array ? [content] : content, { signal: ctx.signal })
-  const upload = (base: string, missing: readonly string[]) => {
-    const pack = tar.pack()
+  const upload = async (base: string, missing: readonly string[]) => {
+    const pack = (await loadTar()).pack()
     for (const folder of prefixes(missing)) pack.entry({ name: folder, type: 'directory', mode: 0o755 })
     const entry = pack.entry({ name: [...missing, name].join('/'), mode, size: spooled.size, mtime: new Date() }, (error) =>
       error ? pack.destroy(error) : pack.finalize(),
@@ -151,8 +151,8 @@ function prefixes(names: readonly string[]): string[] {
   return names.map((_, index) => names.slice(0, index + 1).join('/'))
 }
 
-function folders(names: readonly string[]): Readable {
-  const pack = tar.pack()
+async function folders(names: readonly string[]): Promise<Readable> {
+  const pack = (await loadTar()).pack()
   for (const folder of prefixes(names)) pack.entry({ name: folder, type: 'directory', mode: 0o755 })
   pack.finalize()
   return Readable.from(pack, { objectMode: false })
@@ -173,7 +173,7 @@ async function nearestFolder(found: FileHolder, path: string, ctx: CallContext):
 
 /** @throws VMKitError `INVALID_CONFIG` for an entry that would leave the target, or a tar that breaks off */
 async function checkEntries(content: Readable): Promise<void> {
-  const parser = tar.extract()
+  const parser = (await loadTar()).extract()
   content.on('error', (error) => parser.destroy(error)).pipe(parser)
   try {
     for await (const entry of parser) {
@@ -229,7 +229,7 @@ function refusePattern({ engine, id }: FileHolder, path: string): void {
 
 async function openArchive(found: FileHolder, path: string, ctx: CallContext) {
   const answer = await found.engine.stream(archive(found, 'GET', path, ctx))
-  const parser = tar.extract()
+  const parser = (await loadTar()).extract()
   answer.on('error', (error) => parser.destroy(error)).pipe(parser)
   return { answer, parser }
 }

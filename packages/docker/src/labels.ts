@@ -38,7 +38,10 @@ export function machineLabels(config: MachineConfig, uid: string, extra: Labels 
 /** What the maker of the machine and core put on it. */
 export function publicLabels(labels: Labels | null | undefined): Record<string, string> {
   const isInternal = (key: string, value: string) =>
-    INTERNAL.has(key) || /^vmkit\.(previous|snapshot)\./.test(key) || (key === 'vmkit.expires' && value === 'never')
+    INTERNAL.has(key) ||
+    key.startsWith('vmkit.previous.') ||
+    key.startsWith('vmkit.snapshot.') ||
+    (key === 'vmkit.expires' && value === 'never')
   return Object.fromEntries(Object.entries(labels ?? {}).filter(([key, value]) => !isInternal(key, value)))
 }
 
@@ -54,5 +57,7 @@ export function configOf(labels: Labels | null | undefined): MachineConfig | und
 
 /** The name that the machine has, also while its container still waits for it. */
 export function nameOf(labels: Labels | null | undefined, containerName: string): string {
-  return configOf(labels)?.name ?? containerName.replace(/^\//, '')
+  // To parse every config for its name is most of what a long list costs.
+  const waits = labels?.[LABEL.replaces] !== undefined
+  return (waits ? configOf(labels)?.name : undefined) ?? containerName.replace(/^\//, '')
 }

@@ -2,7 +2,6 @@ import { VMKitError } from '@vmkit/core'
 import type { CallContext, StopOptions, VMExit } from '@vmkit/core/driver'
 import { hasCode } from './errors.js'
 import { exitFrom, exitOf } from './inspect.js'
-import { configOf } from './labels.js'
 import { type Found, type Machines, notFound } from './machines.js'
 import { imagesToClean } from './snapshot-images.js'
 import { timeOf } from './wire.js'
@@ -31,9 +30,8 @@ export async function start(machines: Machines, id: string, ctx: CallContext): P
 export async function stop(machines: Machines, id: string, { graceMs, signal }: StopOptions, ctx: CallContext): Promise<void> {
   const found = await machines.find(id, ctx)
   const { engine, path, facts } = found
-  const grace = graceMs ?? (await configuredGrace(machines, id, ctx))
   const isOwnSignal = signal === undefined || signal === facts.stopSignal
-  const seconds = Math.ceil(grace / 1000)
+  const seconds = Math.ceil(graceMs / 1000)
   if (!isOwnSignal && !engine.atLeast('1.42')) {
     await engine.json({
       method: 'POST',
@@ -43,7 +41,7 @@ export async function stop(machines: Machines, id: string, { graceMs, signal }: 
       signal: ctx.signal,
       context: { vmId: id },
     })
-    await stopped(found, grace, ctx)
+    await stopped(found, graceMs, ctx)
     await engine.json({
       method: 'POST',
       path: `${path}/stop`,
@@ -54,10 +52,10 @@ export async function stop(machines: Machines, id: string, { graceMs, signal }: 
     })
     return
   }
-  const isExact = grace % 1000 === 0
+  const isExact = graceMs % 1000 === 0
   const timer = isExact
     ? undefined
-    : setTimeout(() => void engine.json({ method: 'POST', path: `${path}/kill`, accept: [CONFLICT] }).catch(() => {}), grace)
+    : setTimeout(() => void engine.json({ method: 'POST', path: `${path}/kill`, accept: [CONFLICT] }).catch(() => {}), graceMs)
   try {
     await engine.json({
       method: 'POST',
@@ -70,11 +68,6 @@ export async function stop(machines: Machines, id: string, { graceMs, signal }: 
   } finally {
     clearTimeout(timer)
   }
-}
-
-async function configuredGrace(machines: Machines, id: string, ctx: CallContext): Promise<number> {
-  const { Config } = await machines.inspect(id, ctx)
-  return configOf(Config.Labels)?.stop.graceMs ?? (Config.StopTimeout ?? 10) * 1000
 }
 
 /** Resolves when it no longer runs, at the latest after `graceMs`. */
@@ -120,10 +113,39 @@ export async function remove(machines: Machines, id: string, force: boolean, ctx
   await cleanUp()
 }
 
-/**
- * The engine's wait is armed before the state is read, so that an exit in between is not missed.
- */
+/** One call for a machine that has ended, three for one that runs once: the engine's `not-running` cannot miss its end. */
 export async function wait(machines: Machines, id: string, ctx: CallContext): Promise<VMExit> {
+  const { State, HostConfig } = await machines.inspect(id, ctx)
+  const known = exitOf(State)
+  if (known) return known
+  const runsOnce = State.Running && ['', 'no'].includes(HostConfig.RestartPolicy?.Name ?? '')
+  if (!runsOnce) return nextExit(machines, id, ctx)
+  const { engine, path } = await machines.find(id, ctx)
+  const { StatusCode } = await engine.json<{ StatusCode: number }>({
+    method: 'POST',
+    path: `${path}/wait`,
+    query: { condition: 'not-running' },
+    signal: ctx.signal,
+    context: { vmId: id },
+  })
+  return exitNow(machines, id, StatusCode, ctx)
+}
+
+/** What the engine keeps of the exit that its wait has told. */
+async function exitNow(machines: Machines, id: string, code: number, ctx: CallContext): Promise<VMExit> {
+  const container = await machines.inspect(id, ctx).catch((error: unknown) => {
+    if (hasCode(error, 'NOT_FOUND')) return undefined
+    throw error
+  })
+  const complete = container && exitOf(container.State)
+  return complete ?? exitFrom(code, null, container ? timeOf(container.State.FinishedAt) : null)
+}
+
+/**
+ * For one that has not run yet, or starts again by itself: the engine's wait is armed before the state is read, so that an exit
+ * in between is not missed.
+ */
+async function nextExit(machines: Machines, id: string, ctx: CallContext): Promise<VMExit> {
   const { engine, path } = await machines.find(id, ctx)
   const controller = new AbortController()
   const signal = AbortSignal.any([ctx.signal, controller.signal])
@@ -140,14 +162,8 @@ export async function wait(machines: Machines, id: string, ctx: CallContext): Pr
     const exit = armed.then((answer) => bodyOf<{ StatusCode: number }>(answer))
     exit.catch(() => {})
     const result = before.State.Running ? await exit : await exitOrRemoval(exit, arm('removed').then(bodyOf))
-    const after = await machines.inspect(id, ctx).catch((error: unknown) => {
-      if (hasCode(error, 'NOT_FOUND')) return undefined
-      throw error
-    })
-    const complete = after && exitOf(after.State)
-    if (complete) return complete
     if (!result) throw notFound(id)
-    return exitFrom(result.StatusCode, null, after ? timeOf(after.State.FinishedAt) : null)
+    return await exitNow(machines, id, result.StatusCode, ctx)
   } finally {
     controller.abort()
   }

@@ -1,4 +1,4 @@
-import { type MachineConfig, validate } from '@vmkit/core/driver'
+import { lazily, type MachineConfig, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
 
 export interface Healthcheck {
@@ -52,53 +52,55 @@ export interface DockerMachineOptions {
   platform?: string
 }
 
-const text = z.string().check(z.minLength(1))
-const texts = z.optional(z.array(text))
-const table = z.optional(z.record(text, z.string()))
-const whole = z.optional(z.number().check(z.refine((value) => Number.isSafeInteger(value), 'a whole number')))
-const count = z.optional(z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= 0, 'a whole number from 0')))
-const flag = z.optional(z.boolean())
-const limit = z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= -1, 'a whole number from -1'))
+const schema = lazily(() => {
+  const text = z.string().check(z.minLength(1))
+  const texts = z.optional(z.array(text))
+  const table = z.optional(z.record(text, z.string()))
+  const whole = z.optional(z.number().check(z.refine((value) => Number.isSafeInteger(value), 'a whole number')))
+  const count = z.optional(z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= 0, 'a whole number from 0')))
+  const flag = z.optional(z.boolean())
+  const limit = z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= -1, 'a whole number from -1'))
 
-const schema = z.strictObject({
-  privileged: flag,
-  capAdd: texts,
-  capDrop: texts,
-  securityOpt: texts,
-  readOnlyRootfs: flag,
-  tmpfs: table,
-  shmSize: count,
-  init: flag,
-  runtime: z.optional(text),
-  stdinOnce: flag,
-  healthcheck: z.optional(
-    z.strictObject({ test: z.array(z.string()), intervalMs: count, timeoutMs: count, startPeriodMs: count, retries: count }),
-  ),
-  hostname: z.optional(text),
-  domainname: z.optional(text),
-  dns: texts,
-  dnsSearch: texts,
-  extraHosts: texts,
-  ulimits: z.optional(z.array(z.strictObject({ name: text, soft: limit, hard: limit }))),
-  sysctls: table,
-  groupAdd: texts,
-  ipcMode: z.optional(text),
-  pidMode: z.optional(text),
-  cgroupParent: z.optional(text),
-  cpusetCpus: z.optional(text),
-  cpuShares: count,
-  memoryReservation: count,
-  memorySwap: whole,
-  oomScoreAdj: whole,
-  logDriver: z.optional(z.strictObject({ type: text, options: table })),
-  platform: z.optional(text),
+  return z.strictObject({
+    privileged: flag,
+    capAdd: texts,
+    capDrop: texts,
+    securityOpt: texts,
+    readOnlyRootfs: flag,
+    tmpfs: table,
+    shmSize: count,
+    init: flag,
+    runtime: z.optional(text),
+    stdinOnce: flag,
+    healthcheck: z.optional(
+      z.strictObject({ test: z.array(z.string()), intervalMs: count, timeoutMs: count, startPeriodMs: count, retries: count }),
+    ),
+    hostname: z.optional(text),
+    domainname: z.optional(text),
+    dns: texts,
+    dnsSearch: texts,
+    extraHosts: texts,
+    ulimits: z.optional(z.array(z.strictObject({ name: text, soft: limit, hard: limit }))),
+    sysctls: table,
+    groupAdd: texts,
+    ipcMode: z.optional(text),
+    pidMode: z.optional(text),
+    cgroupParent: z.optional(text),
+    cpusetCpus: z.optional(text),
+    cpuShares: count,
+    memoryReservation: count,
+    memorySwap: whole,
+    oomScoreAdj: whole,
+    logDriver: z.optional(z.strictObject({ type: text, options: table })),
+    platform: z.optional(text),
+  })
 })
 
 /** @throws VMKitError `INVALID_CONFIG` naming the field below `config.driverOptions.docker` */
 export function machineOptions(config: MachineConfig): DockerMachineOptions {
   const given = config.driverOptions.docker
   if (given === undefined) return {}
-  return validate(schema as unknown as z.ZodMiniType<DockerMachineOptions>, given, {
+  return validate(schema() as unknown as z.ZodMiniType<DockerMachineOptions>, given, {
     root: 'config.driverOptions.docker',
     driver: 'docker',
     operation: 'create',

@@ -1,4 +1,4 @@
-import { validate } from '@vmkit/core/driver'
+import { lazily, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
 
 export interface RegistryAuth {
@@ -24,26 +24,30 @@ export interface DockerOptions {
   connectTimeoutMs?: number
 }
 
-const text = z.string().check(z.minLength(1))
-const schema = z.strictObject({
-  socketPath: z.optional(text),
-  host: z.optional(text),
-  context: z.optional(text),
-  tls: z.optional(z.strictObject({ ca: z.optional(text), cert: z.optional(text), key: z.optional(text), verify: z.optional(z.boolean()) })),
-  registries: z.optional(
-    z.record(
-      text,
-      z.strictObject({ username: z.optional(z.string()), password: z.optional(z.string()), identityToken: z.optional(z.string()) }),
+const schema = lazily(() => {
+  const text = z.string().check(z.minLength(1))
+  return z.strictObject({
+    socketPath: z.optional(text),
+    host: z.optional(text),
+    context: z.optional(text),
+    tls: z.optional(
+      z.strictObject({ ca: z.optional(text), cert: z.optional(text), key: z.optional(text), verify: z.optional(z.boolean()) }),
     ),
-  ),
-  connectTimeoutMs: z.optional(
-    z.number().check(z.refine((value) => Number.isFinite(value) && value > 0, 'a number of milliseconds above 0')),
-  ),
+    registries: z.optional(
+      z.record(
+        text,
+        z.strictObject({ username: z.optional(z.string()), password: z.optional(z.string()), identityToken: z.optional(z.string()) }),
+      ),
+    ),
+    connectTimeoutMs: z.optional(
+      z.number().check(z.refine((value) => Number.isFinite(value) && value > 0, 'a number of milliseconds above 0')),
+    ),
+  })
 })
 
 /** @throws VMKitError `INVALID_CONFIG` */
 export function parseOptions(options: DockerOptions | undefined): DockerOptions {
-  return validate(schema as unknown as z.ZodMiniType<DockerOptions>, options ?? {}, {
+  return validate(schema() as unknown as z.ZodMiniType<DockerOptions>, options ?? {}, {
     root: 'options',
     driver: 'docker',
     isSecret: (path) => path[0] === 'registries',

@@ -65,6 +65,7 @@ export interface DriverHandleBase<C extends CapabilityManifest = AnyCapabilities
   /** The machine of this id or name. @throws VMKitError `NOT_FOUND` */
   get(idOrName: string, options?: GetOptions): Promise<VM<C>>
   list(filter?: ListFilter, options?: CallOptions): Promise<VMSummary[]>
+  /** What happens from the first pull on; where the manifest says `'probe'` for `events`, from the end of the first probe on. */
   events(options?: StreamOptions): AsyncIterableIterator<VMEvent>
 }
 
