@@ -1,25 +1,16 @@
 import { existsSync } from 'node:fs'
-import {
-  type CallContext,
-  type DriverFiles,
-  invalidConfig,
-  type MachineConfig,
-  type MachineRef,
-  type SnapshotInfo,
-  type VMInfo,
-  VMKitError,
-  type VMStatus,
-} from '@vmkit/core/driver'
-import { packTree, unpackTree } from './archive.js'
+import { type CallContext, invalidConfig, type MachineConfig, type MachineRef, VMKitError } from '@vmkit/core/driver'
 import type { MockBackend } from './backend.js'
 import { mockBundles } from './bundle.js'
 import { capabilities } from './capabilities.js'
 import { attachTo, execIn } from './exec.js'
 import { ensureImage, enterCall, mockImages } from './images.js'
 import { Machine, type SavedState } from './machine.js'
+import { machineFiles } from './machine-files.js'
 import { mockMigration } from './migration.js'
 import { mockNetworks, mockVolumes } from './named.js'
 import { type MockDriver, type MockOptions, readOptions } from './options.js'
+import { infoOf, snapshotInfo, statusOf, summaryOf } from './views.js'
 
 export { MockBackend, type MockBackendOptions, mockBackend } from './backend.js'
 export { type Clock, type FakeClock, fakeClock, realClock } from './clock.js'
@@ -258,43 +249,6 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
   }
 }
 
-function machineFiles(
-  on: (operation: string, id: string, ctx: CallContext) => Promise<Machine>,
-  clock: { now(): number },
-): Required<DriverFiles> {
-  return {
-    async *read(id, path, ctx) {
-      const machine = await on('files.read', id, ctx)
-      yield machine.files.read(machine.path(path))
-    },
-    async write(id, path, content, { mode = 0o644 }, ctx) {
-      const machine = await on('files.write', id, ctx)
-      const chunks: Uint8Array[] = []
-      for await (const chunk of content) {
-        ctx.signal.throwIfAborted()
-        chunks.push(chunk)
-      }
-      machine.files.write(machine.path(path), { type: 'file', mode, modifiedAt: clock.now(), content: Buffer.concat(chunks) })
-    },
-    async list(id, path, ctx) {
-      const machine = await on('files.list', id, ctx)
-      return machine.files.list(machine.path(path))
-    },
-    async remove(id, path, ctx) {
-      const machine = await on('files.remove', id, ctx)
-      machine.files.remove(machine.path(path))
-    },
-    async *pack(id, path, ctx) {
-      const machine = await on('files.pack', id, ctx)
-      yield* packTree(machine.files, machine.path(path))
-    },
-    async unpack(id, path, tar, ctx) {
-      const machine = await on('files.unpack', id, ctx)
-      await unpackTree(machine.files, machine.path(path), tar)
-    },
-  }
-}
-
 /** @throws VMKitError naming the mount or network that is not there */
 function checkSurroundings(backend: MockBackend, config: MachineConfig): void {
   for (const [index, { source }] of config.mounts.entries()) {
@@ -306,35 +260,10 @@ function checkSurroundings(backend: MockBackend, config: MachineConfig): void {
   }
 }
 
-function statusOf({ state, exit, health, main }: Machine): VMStatus {
-  return { state, ...(exit && !main ? { exit } : {}), ...(health ? { health } : {}) }
-}
-
-function summaryOf({ id, config, state, createdAt }: Machine) {
-  return { id, name: config.name, driver: 'mock', state, labels: config.labels, createdAt }
-}
-
-function infoOf(machine: Machine): VMInfo {
-  return {
-    ...summaryOf(machine),
-    ...statusOf(machine),
-    config: { ...machine.config, ...machine.limits },
-    addresses: [],
-    ports: machine.ports,
-    startedAt: machine.startedAt,
-    pid: null,
-    details: { devices: [...machine.devices.keys()] },
-  }
-}
-
 function savedState(machine: Machine, tag: string): SavedState {
   const saved = machine.snapshots.get(tag)
   if (saved) return saved
   throw new VMKitError('NOT_FOUND', `The machine ${machine.config.name} has no snapshot ${tag}`, { vmId: machine.id })
-}
-
-function snapshotInfo({ tag, createdAt, memory, disk }: SavedState): SnapshotInfo {
-  return { tag, createdAt, memory: memory !== undefined, sizeBytes: disk.bytes }
 }
 
 function notFound(id: string): VMKitError {
