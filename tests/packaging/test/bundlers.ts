@@ -7,6 +7,9 @@ import { rolldown } from 'rolldown'
 import { rollup } from 'rollup'
 import webpack from 'webpack'
 
+// It loads native addons where they are, which no bundler can take along; apps leave it outside as well.
+const EXTERNAL = 'dockerode'
+
 /** Bundles `main.js` of the app and resolves with the bundle's entry. */
 export const bundlers: Readonly<Record<string, (app: string) => Promise<string>>> = {
   async esbuild(app) {
@@ -17,6 +20,7 @@ export const bundlers: Readonly<Record<string, (app: string) => Promise<string>>
       bundle: true,
       platform: 'node',
       format: 'esm',
+      external: [EXTERNAL],
       // CommonJS dependencies of ESM bundles need a require of their own.
       banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)" },
     })
@@ -27,7 +31,7 @@ export const bundlers: Readonly<Record<string, (app: string) => Promise<string>>
     const bundle = await rollup({
       input: join(app, 'main.js'),
       plugins: [nodeResolve({ preferBuiltins: true }), commonjs()],
-      external: /^node:/,
+      external: [/^node:/, EXTERNAL],
     })
     await bundle.write({ dir: join(app, 'rollup'), format: 'esm', entryFileNames: '[name].mjs', chunkFileNames: '[name]-[hash].mjs' })
     await bundle.close()
@@ -35,7 +39,7 @@ export const bundlers: Readonly<Record<string, (app: string) => Promise<string>>
   },
 
   async rolldown(app) {
-    const bundle = await rolldown({ input: join(app, 'main.js'), cwd: app, platform: 'node' })
+    const bundle = await rolldown({ input: join(app, 'main.js'), cwd: app, platform: 'node', external: [EXTERNAL] })
     await bundle.write({ dir: join(app, 'rolldown'), format: 'esm', entryFileNames: '[name].mjs', chunkFileNames: '[name]-[hash].mjs' })
     await bundle.close()
     return join(app, 'rolldown', 'main.mjs')
@@ -48,6 +52,7 @@ export const bundlers: Readonly<Record<string, (app: string) => Promise<string>>
       context: app,
       entry: './main.js',
       experiments: { outputModule: true },
+      externals: { [EXTERNAL]: `import ${EXTERNAL}` },
       output: { path: join(app, 'webpack'), filename: 'main.mjs', module: true },
     })
     await new Promise<void>((resolve, reject) => {

@@ -12,16 +12,16 @@ afterAll(() => workshop?.remove())
 describe('a strict TypeScript app', () => {
   let app: string
   beforeAll(async () => {
-    app = await workshop.app('typescript', ['core', 'conformance', 'mock', 'process'], '@types/node@20')
+    app = await workshop.app('typescript', ['core', 'conformance', 'docker', 'mock', 'process'], '@types/node@20')
   }, 120_000)
 
   it.each(['typescript', 'typescript7'])('compiles with %s', async (compiler) => {
     expect(await run(app, [join(ROOT, 'node_modules', compiler, 'bin/tsc'), '-p', '.'])).toBe('')
   })
 
-  it('runs with both drivers registered', async () => {
+  it('runs with all drivers registered', async () => {
     expect(JSON.parse(await run(app, ['out/main.js']))).toEqual({
-      drivers: ['mock', 'process'],
+      drivers: ['docker', 'mock', 'process'],
       state: 'running',
       errorClass: 'VMKitError',
     })
@@ -48,11 +48,11 @@ describe('a CommonJS app', () => {
 describe('a bundled app', () => {
   let app: string
   beforeAll(async () => {
-    app = await workshop.app('bundled', ['core', 'mock', 'process'])
+    app = await workshop.app('bundled', ['core', 'docker', 'mock', 'process'])
   }, 120_000)
 
   it.each(Object.keys(bundlers))('keeps bare imports of drivers with %s', async (name) => {
     const entry = await bundlers[name]?.(app)
-    expect(JSON.parse(await run(app, [entry ?? '']))).toEqual({ drivers: ['mock', 'process'], state: 'running' })
+    expect(JSON.parse(await run(app, [entry ?? '']))).toEqual({ drivers: ['docker', 'mock', 'process'], state: 'running' })
   })
 })

@@ -1,4 +1,5 @@
 import { createManager } from '@vmkit/core'
+import '@vmkit/docker'
 import '@vmkit/mock'
 import '@vmkit/process'
 

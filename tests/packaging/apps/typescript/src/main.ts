@@ -1,4 +1,5 @@
 import { createManager, VMKitError } from '@vmkit/core'
+import '@vmkit/docker'
 import '@vmkit/mock'
 import '@vmkit/process'
 
@@ -15,7 +16,7 @@ await vm.delete({ force: true })
 // Never called: it is here for the compiler, which refuses the name of a driver that is not installed.
 export function uninstalled(): unknown {
   // @ts-expect-error no package in this app adds `docker` to the DriverRegistry
-  return manager.driver('docker')
+  return manager.driver('kvm')
 }
 
 await manager.close()
