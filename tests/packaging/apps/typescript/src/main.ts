@@ -15,7 +15,7 @@ await vm.delete({ force: true })
 
 // Never called: it is here for the compiler, which refuses the name of a driver that is not installed.
 export function uninstalled(): unknown {
-  // @ts-expect-error no package in this app adds `docker` to the DriverRegistry
+  // @ts-expect-error no package in this app adds `kvm` to the DriverRegistry
   return manager.driver('kvm')
 }
 
