@@ -100,7 +100,13 @@ function onNode(major: string): Step {
       const node = await installNode(major, log)
       const version = execFileSync(node, ['--version'], { encoding: 'utf8' }).trim()
       const reports = await freshFolder(`verify/node-${major}`)
-      const result = await runTests({ node, reports, log, args: ENGINELESS.flatMap((name) => ['--project', `packages/${name}`]), env: requireBackends() })
+      const result = await runTests({
+        node,
+        reports,
+        log,
+        args: ENGINELESS.flatMap((name) => ['--project', `packages/${name}`]),
+        env: requireBackends(),
+      })
       return { ...result, note: `Node ${major} is ${version}` }
     },
   }

@@ -7,7 +7,7 @@ declare module '@vmkit/core' {
   }
 }
 
-export const dockerModule: DriverModule<DockerOptions, typeof capabilities> = {
+const dockerModule: DriverModule<DockerOptions, typeof capabilities> = {
   name: 'docker',
   apiVersion: 1,
   package: '@vmkit/docker',
