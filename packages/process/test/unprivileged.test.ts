@@ -21,12 +21,15 @@ it.skipIf(!isRoot)('works without any right', async () => {
     const core = realpathSync(fileURLToPath(import.meta.resolve('@vmkit/core')))
     cpSync(join(core, '..'), join(folder, 'node_modules', '@vmkit', 'core', 'dist'), { recursive: true })
     cpSync(join(core, '..', '..', 'package.json'), join(folder, 'node_modules', '@vmkit', 'core', 'package.json'))
+    // This Node may be in a home that the account cannot enter.
+    const node = join(folder, 'app', 'node')
+    cpSync(realpathSync(process.execPath), node)
     mkdirSync(join(folder, 'state'))
     chownSync(join(folder, 'state'), NOBODY, NOBODY)
     execFileSync('chmod', ['-R', 'a+rX', join(folder, 'app'), join(folder, 'node_modules')])
     chmodSync(folder, 0o755)
     const done = spawnSync(
-      process.execPath,
+      node,
       [join(folder, 'app', 'test', 'app.mjs'), JSON.stringify({ stateDir: join(folder, 'state') }), 'tour'],
       {
         uid: NOBODY,
