@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import type { Capability } from '../capabilities.js'
 import type { MachineRef } from '../driver.js'
 import type { SnapshotInfo } from '../machine.js'
@@ -63,5 +62,5 @@ function anySnapshot(calls: MachineCalls): Capability {
 
 /** A name that is free, most likely, and at most 63 long. */
 function cloneName(name: string): string {
-  return `${name.slice(0, 50)}-${randomUUID().slice(0, 8)}`
+  return `${name.slice(0, 50)}-${crypto.randomUUID().slice(0, 8)}`
 }

@@ -1,4 +1,3 @@
-import { connect } from 'node:net'
 import { VMKitError } from '../errors.js'
 import type { LogEntry, VMExit, VMStatus } from '../machine.js'
 import { abortable, after, pause } from './timer.js'
@@ -137,7 +136,8 @@ function describe(condition: WaitForOptions): string {
 /** Whether something accepts a connection there and does not hang up at once. */
 function accepts({ host, port }: Endpoint, signal: AbortSignal): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ host, port })
+    // Loaded when it is asked for, as in the config's schema.
+    const socket = process.getBuiltinModule('node:net').connect({ host, port })
     let timer = setTimeout(() => settle(false), CONNECT_TIMEOUT_MS)
     const onAbort = (): void => settle(false)
     const settle = (result: boolean): void => {
