@@ -28,17 +28,13 @@ it.skipIf(!isRoot)('works without any right', async () => {
     chownSync(join(folder, 'state'), NOBODY, NOBODY)
     execFileSync('chmod', ['-R', 'a+rX', join(folder, 'app'), join(folder, 'node_modules')])
     chmodSync(folder, 0o755)
-    const done = spawnSync(
-      node,
-      [join(folder, 'app', 'test', 'app.mjs'), JSON.stringify({ stateDir: join(folder, 'state') }), 'tour'],
-      {
-        uid: NOBODY,
-        gid: NOBODY,
-        cwd: '/',
-        env: { PATH: process.env.PATH },
-        encoding: 'utf8',
-      },
-    )
+    const done = spawnSync(node, [join(folder, 'app', 'test', 'app.mjs'), JSON.stringify({ stateDir: join(folder, 'state') }), 'tour'], {
+      uid: NOBODY,
+      gid: NOBODY,
+      cwd: '/',
+      env: { PATH: process.env.PATH },
+      encoding: 'utf8',
+    })
     expect(done.stderr).toBe('')
     const told = JSON.parse(done.stdout)
     expect(told.probe.available).toBe(true)
