@@ -7,6 +7,6 @@ const reports = await freshFolder('test')
 const result = await runTests({ args, reports })
 const engines = await readReports(reports)
 console.log(describeReports(engines))
-for (const name of unexplained(result.skippedTests, engines)) console.log(`  skipped without a reason: ${name}`)
+for (const name of unexplained(result.skippedTests, engines)) console.log(`  skipped: ${name}`)
 console.log(`\n${result.passed} passed, ${result.failed} failed, ${result.skipped} skipped`)
 process.exitCode = result.code

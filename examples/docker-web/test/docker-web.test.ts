@@ -27,9 +27,9 @@ async function statusOf(socketPath: string, path: string): Promise<number | unde
 
 const socket = engineSocket()
 if (socket === undefined && process.env.VMKIT_REQUIRE_BACKENDS === '1') throw new Error('no Docker engine: scripts/backends up starts one')
-if (socket === undefined) console.log('docker-web NOT RUN: no Docker engine; scripts/backends up starts one')
+const why = socket === undefined ? ' (not run: no Docker engine; scripts/backends up starts one)' : ''
 
-it.skipIf(socket === undefined)('serves a page from an image that it has built', async () => {
+it.skipIf(socket === undefined)(`serves a page from an image that it has built${why}`, async () => {
   const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env
   const { stdout } = await promisify(execFile)(process.execPath, ['--import', import.meta.resolve('tsx'), main], {
     env: { ...env, VMKIT_DOCKER_SOCKET: socket },

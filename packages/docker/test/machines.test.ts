@@ -6,9 +6,20 @@ import { join } from 'node:path'
 import { VMKitError } from '@vmkit/core'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { IMAGE, raw, saveImage } from './engine.js'
-import { containerNames, type DockerManager, idle, inspectRaw, managerOf, prepare, requireEngine, socketPath, tcpProxy } from './support.js'
+import {
+  containerNames,
+  type DockerManager,
+  idle,
+  inspectRaw,
+  managerOf,
+  prepare,
+  requireEngine,
+  socketPath,
+  tcpProxy,
+  why,
+} from './support.js'
 
-describe.skipIf(!requireEngine())('machines on a real engine', () => {
+describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
   let manager: DockerManager
   beforeAll(async () => {
     await prepare()

@@ -5,13 +5,14 @@ import { join } from 'node:path'
 import type { Progress } from '@vmkit/core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { backendEnv, IMAGE, importUnique, pushImage, raw } from './engine.js'
-import { idle, managerOf, prepare, requireEngine, socketPath } from './support.js'
+import { idle, managerOf, prepare, requireEngine, socketPath, why } from './support.js'
 
 const open = backendEnv('VMKIT_REGISTRY')
 const closed = backendEnv('VMKIT_PRIVATE_REGISTRY')
 const [username = '', password = ''] = (backendEnv('VMKIT_PRIVATE_REGISTRY_AUTH') ?? '').split(':')
 
-describe.skipIf(!requireEngine() || open === undefined || closed === undefined)('registries', () => {
+const whyNoRegistry = open === undefined || closed === undefined ? ' (not run: no registries; scripts/backends up starts two)' : ''
+describe.skipIf(!requireEngine() || open === undefined || closed === undefined)(`registries${why || whyNoRegistry}`, () => {
   const reference = `${closed}/vmkit-test/closed:1`
   let folder: string
   const before = { config: process.env.DOCKER_CONFIG, path: process.env.PATH }

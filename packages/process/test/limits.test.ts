@@ -8,21 +8,22 @@ import { bench, ctx, line } from './tools.js'
 const MIB = 2 ** 20
 const { missing } = await processDriver().probe(ctx)
 const reason = missing['limits.memory'] ?? missing['limits.cpu'] ?? missing['limits.pids']
-if (reason) console.log(`not tested: limits, because ${reason}`)
+// In the name, so that the closing table tells it.
+const why = reason ? ` (not run: ${reason})` : ''
 
-it.skipIf(reason)('memory: what takes too much is killed, and told as out of memory', async () => {
+it.skipIf(reason)(`memory: what takes too much is killed, and told as out of memory${why}`, async () => {
   await using machines = bench()
   const { exit } = await machines.run(['sh', '-c', 'exec tail /dev/zero'], { memory: 24 * MIB })
   expect(exit).toMatchObject({ code: null, signal: 'SIGKILL', oom: true, reason: 'oom' })
 })
 
-it.skipIf(reason)('a SIGKILL under a memory limit is not taken for out of memory', async () => {
+it.skipIf(reason)(`a SIGKILL under a memory limit is not taken for out of memory${why}`, async () => {
   await using machines = bench()
   const { exit } = await machines.run(['sh', '-c', 'kill -KILL $$'], { memory: 64 * MIB })
   expect(exit).toMatchObject({ signal: 'SIGKILL', oom: false, reason: 'signalled' })
 })
 
-it.skipIf(reason)('groups hold main and what exec runs, are frozen as a whole, and go with the machine', async () => {
+it.skipIf(reason)(`groups hold main and what exec runs, are frozen as a whole, and go with the machine${why}`, async () => {
   await using machines = bench()
   const id = await machines.start(['sleep', '1000'], { memory: 64 * MIB, cpus: 0.5, pids: 32 })
   const machine = store(machines.stateDir).get(id)
@@ -42,7 +43,7 @@ it.skipIf(reason)('groups hold main and what exec runs, are frozen as a whole, a
   expect(folders.filter((folder) => existsSync(folder))).toEqual([])
 })
 
-it.skipIf(reason)('stop ends what wiped its environment and left its parent, when there is a group', async () => {
+it.skipIf(reason)(`stop ends what wiped its environment and left its parent, when there is a group${why}`, async () => {
   await using machines = bench()
   const id = await machines.start(['sh', '-c', "setsid env -i /bin/sh -c '(sleep 1000) & echo pid $!' & wait $!; sleep 1000"], { pids: 32 })
   const pid = Number((await line(machines.driver, id, /^pid/)).slice(4))
@@ -50,7 +51,7 @@ it.skipIf(reason)('stop ends what wiped its environment and left its parent, whe
   expect(existsSync(`/proc/${pid}/exe`)).toBe(false)
 })
 
-it.skipIf(reason)('a machine without limits gets them by resize, children too', async () => {
+it.skipIf(reason)(`a machine without limits gets them by resize, children too${why}`, async () => {
   await using machines = bench()
   const id = await machines.start(['sh', '-c', 'sleep 1000 & echo up; wait'])
   await line(machines.driver, id, /up/)

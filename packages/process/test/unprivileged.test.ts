@@ -8,9 +8,9 @@ import { bench, ctx, line } from './tools.js'
 
 const NOBODY = 65534
 const isRoot = process.getuid?.() === 0
-if (!isRoot) console.log('not tested: running as another account, which needs root (the rest of the suite runs unprivileged then)')
+const why = isRoot ? '' : ' (not run: to run as another account needs root)'
 
-it.skipIf(!isRoot)('works without any right', async () => {
+it.skipIf(!isRoot)(`works without any right${why}`, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'vmkit-process-nobody-'))
   try {
     // A copy that the account can read, with the packages it resolves.
@@ -58,7 +58,7 @@ it.skipIf(!isRoot)('works without any right', async () => {
 })
 
 it.skipIf(!isRoot)(
-  'root runs a machine as another account, in its own folder, with its environment out of reach of root programs',
+  `root runs a machine as another account, in its own folder, with its environment out of reach of root programs${why}`,
   async () => {
     await using machines = bench()
     chmodSync(machines.stateDir, 0o711)
