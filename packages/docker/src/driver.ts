@@ -26,6 +26,9 @@ export { capabilities }
 
 const FIELDS = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices', 'driverOptions'] as const)
 
+/** What the engine refuses in the states in which core's table forbids it. */
+const GUARDS = Object.freeze(['start', 'stop', 'kill', 'pause', 'resume', 'delete', 'exec'] as const)
+
 export type DockerDriver = VMDriver<typeof capabilities>
 
 /** Docker Engine, or Podman's Docker API. Touches no host until the first call. */
@@ -42,10 +45,13 @@ export function docker(options?: DockerOptions): DockerDriver {
     fields: FIELDS,
     durability: 'host',
     isolation: 'container',
+    guards: GUARDS,
 
     probe: (ctx) => probe(finder, ctx),
     async create(config, ctx) {
-      return { id: await createContainer(await machines.engine(ctx), registries, config, ctx) }
+      const id = await createContainer(await machines.engine(ctx), registries, config, ctx)
+      machines.made(id)
+      return { id }
     },
     start: (id, ctx) => start(machines, id, ctx),
     stop: (id, stopOptions, ctx) => stop(machines, id, stopOptions, ctx),
