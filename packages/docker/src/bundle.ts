@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { VMKitError } from '@vmkit/core'
-import { type CallContext, invalidConfig, type MachineConfig } from '@vmkit/core/driver'
+import { type CallContext, invalidConfig, type MachineConfig, type MachineRef } from '@vmkit/core/driver'
 import { commit } from './commit.js'
 import { createContainer } from './create.js'
 import { transportError } from './errors.js'
 import { loadImage, type RegistryAccess } from './images.js'
 import { configOf } from './labels.js'
 import { type Machines, unaborted } from './machines.js'
+import { refOf } from './missing.js'
 import { BASE_TAG, baseRepo } from './snapshot-images.js'
 import { spool } from './spool.js'
 import { loadTar } from './tar.js'
@@ -67,7 +68,7 @@ export async function importBundle(
   bundle: AsyncIterable<Uint8Array>,
   { name, labels }: { name?: string; labels: Record<string, string> },
   ctx: CallContext,
-): Promise<{ id: string }> {
+): Promise<MachineRef> {
   const engine = await machines.engine(ctx)
   // Read to its end first: a bundle that breaks off must leave nothing.
   await using spooled = await spool(bundle, { signal: ctx.signal })
@@ -84,7 +85,7 @@ export async function importBundle(
     })
     if (!config || image === undefined) throw notABundle(`it has no ${config ? IMAGE : MANIFEST}`)
     const named = { ...config, name: name ?? config.name, labels: { ...config.labels, ...labels } }
-    return { id: await createContainer(engine, registries, named, ctx, { image, skipFiles: true }) }
+    return refOf(await createContainer(engine, registries, named, ctx, { image, skipFiles: true }), named)
   } catch (error) {
     if (image !== undefined) await engine.json({ method: 'DELETE', path: `/images/${image}`, signal: unaborted().signal }).catch(() => {})
     throw error

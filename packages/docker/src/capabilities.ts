@@ -22,6 +22,7 @@ export const capabilities = Object.freeze({
   'limits.pids': 'probe',
   resize: 'probe',
   'snapshot.disk': true,
+  'snapshot.memory': 'probe',
   clone: true,
   'migrate.cold': 'probe',
   bundle: true,

@@ -15,6 +15,7 @@ import { readLogs } from './logs.js'
 import { type Machines, machines as machinesOf } from './machines.js'
 import { readMetrics } from './metrics.js'
 import { cancelIncoming, finishIncoming, migrateOut, prepareIncoming } from './migrate.js'
+import { refOf } from './missing.js'
 import { type DockerOptions, parseOptions } from './options.js'
 import { probe } from './probe.js'
 import { clone, deleteSnapshot, listSnapshots, restore, snapshot } from './snapshots.js'
@@ -51,7 +52,7 @@ export function docker(options?: DockerOptions): DockerDriver {
     async create(config, ctx) {
       const id = await createContainer(await machines.engine(ctx), registries, config, ctx)
       machines.made(id)
-      return { id }
+      return refOf(id, config)
     },
     start: (id, ctx) => start(machines, id, ctx),
     stop: (id, stopOptions, ctx) => stop(machines, id, stopOptions, ctx),

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import { PassThrough, type Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { VMKitError } from '@vmkit/core'
-import type { CallContext, MachineConfig, MigrationOffer, MigrationStats, MigrationTicket } from '@vmkit/core/driver'
+import type { CallContext, MachineConfig, MachineRef, MigrationOffer, MigrationStats, MigrationTicket } from '@vmkit/core/driver'
 import { commit } from './commit.js'
 import { containerSpec, VOLUME_LABELS } from './container-config.js'
 import { createContainer } from './create.js'
@@ -12,6 +12,7 @@ import { connect } from './engine.js'
 import { hasCode } from './errors.js'
 import { loadImage } from './images.js'
 import { type Machines, notFound, unaborted } from './machines.js'
+import { refOf } from './missing.js'
 import { BASE_TAG, baseRepo } from './snapshot-images.js'
 
 /** On everything that a migration makes on its target, with the ticket's id. */
@@ -158,12 +159,13 @@ function counted(source: IncomingMessage, count: (chunk: Uint8Array) => void): R
   return through
 }
 
-export async function finishIncoming(machines: Machines, ticket: MigrationTicket, ctx: CallContext): Promise<{ id: string }> {
+export async function finishIncoming(machines: Machines, ticket: MigrationTicket, ctx: CallContext): Promise<MachineRef> {
   const engine = await machines.engine(ctx)
   const { config } = ticket as Ticket
   try {
     const image = `${baseRepo(ticket.id)}:${BASE_TAG}`
-    return { id: await createContainer(engine, undefined, config, ctx, { image, extraLabels: { [INCOMING]: ticket.id }, skipFiles: true }) }
+    const id = await createContainer(engine, undefined, config, ctx, { image, extraLabels: { [INCOMING]: ticket.id }, skipFiles: true })
+    return refOf(id, config)
   } catch (error) {
     throw hasCode(error, 'IMAGE_NOT_FOUND') ? notFound(ticket.id, 'The machine never arrived: run migrateOut on the source first') : error
   }
