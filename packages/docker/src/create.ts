@@ -8,7 +8,6 @@ import { writeFile } from './files.js'
 import { loadArchiveFile, pullImage, type RegistryAccess } from './images.js'
 import { machineLabels } from './labels.js'
 import { machineOptions } from './machine-options.js'
-import { unaborted } from './machines.js'
 import type { ContainerInspect } from './wire.js'
 
 /** A new container's name, image and labels where they differ from what the config says. */
@@ -83,13 +82,11 @@ async function createCall(
   { name, body, platform }: { name: string; body: unknown; platform: string | undefined },
   image: string,
 ): Promise<string> {
-  const { signal } = unaborted()
   const answer = await engine.json<{ Id: string }>({
     method: 'POST',
     path: '/containers/create',
     query: { name, platform },
     body,
-    signal,
     context: { operation: 'create', hint: `The image is ${image}` },
   })
   return answer.Id

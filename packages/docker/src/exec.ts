@@ -3,7 +3,7 @@ import { VMKitError } from '@vmkit/core'
 import type { CallContext, ExecExit, ExecRequest, ExecSession, TerminalSize } from '@vmkit/core/driver'
 import { hasCode } from './errors.js'
 import { EXEC_MARK, killMarked } from './exec-kill.js'
-import { type Machines, type Place, unaborted } from './machines.js'
+import type { Machines, Place } from './machines.js'
 import { rawSession } from './session.js'
 import type { ExecInspect } from './wire.js'
 
@@ -85,7 +85,6 @@ function inspectExec({ engine, id }: Place, execId: string): Promise<ExecInspect
   return engine.json<ExecInspect>({
     method: 'GET',
     path: `/exec/${execId}/json`,
-    signal: unaborted().signal,
     context: { vmId: id, operation: 'exec' },
   })
 }
