@@ -6,9 +6,9 @@ import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
 import { writeFile } from './files.js'
 import { loadArchiveFile, pullImage, type RegistryAccess } from './images.js'
-import { machineLabels } from './labels.js'
+import { LABEL, machineLabels } from './labels.js'
 import { machineOptions } from './machine-options.js'
-import type { ContainerInspect } from './wire.js'
+import type { ContainerInspect, ContainerListEntry } from './wire.js'
 
 /** A new container's name, image and labels where they differ from what the config says. */
 export interface CreateVariant {
@@ -29,12 +29,8 @@ export async function createContainer(
   variant: CreateVariant = {},
 ): Promise<string> {
   const image = variant.image ?? (await sourceImage(engine, config, ctx))
-  const { body, laterNetworks } = containerSpec(
-    config,
-    image,
-    machineLabels(config, variant.uid ?? randomUUID(), variant.extraLabels),
-    engine,
-  )
+  const uid = variant.uid ?? randomUUID()
+  const { body, laterNetworks } = containerSpec(config, image, machineLabels(config, uid, variant.extraLabels), engine)
   const { platform } = machineOptions(config)
   const name = variant.containerName ?? config.name
   const mayPull = variant.image === undefined && config.pull !== 'never' && image === config.image
@@ -43,9 +39,12 @@ export async function createContainer(
   await requireNetworks(engine, config, ctx)
   const newVolumes = await missingVolumes(engine, config, ctx)
   let id: string | undefined
+  let isAway = false
   const undo = async (): Promise<void> => {
-    if (id !== undefined) await engine.json({ method: 'DELETE', path: `/containers/${id}`, query: { force: true, v: true } })
-    for (const volume of newVolumes) await engine.json({ method: 'DELETE', path: `/volumes/${volume}` })
+    // An engine that goes away in the middle of the call may have made it, and nobody heard its id.
+    id ??= isAway ? await containerNamed(engine, name, uid) : undefined
+    if (id !== undefined) await drop(engine, `/containers/${id}`)
+    for (const volume of newVolumes) await drop(engine, `/volumes/${volume}`)
   }
   try {
     // The engine goes on with a request whose client has left, so it is not aborted: what it makes is removed instead.
@@ -72,9 +71,24 @@ export async function createContainer(
     }
     return id
   } catch (error) {
-    await undo().catch(() => {})
+    isAway = hasCode(error, 'BACKEND_UNAVAILABLE')
+    await undo().catch((failure: unknown) => {
+      if (hasCode(failure, 'BACKEND_UNAVAILABLE')) engine.owe(undo)
+    })
     throw error
   }
+}
+
+async function containerNamed(engine: Engine, name: string, uid: string): Promise<string | undefined> {
+  const filters = JSON.stringify({ label: [`${LABEL.uid}=${uid}`] })
+  const found = await engine.json<ContainerListEntry[]>({ method: 'GET', path: '/containers/json', query: { all: true, filters } })
+  return found.find(({ Names }) => Names.includes(`/${name}`))?.Id
+}
+
+async function drop(engine: Engine, path: string): Promise<void> {
+  await engine.json({ method: 'DELETE', path, query: { force: true, v: true } }).catch((error: unknown) => {
+    if (!hasCode(error, 'NOT_FOUND')) throw error
+  })
 }
 
 async function createCall(

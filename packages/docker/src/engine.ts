@@ -6,6 +6,7 @@ import type { Duplex, Readable } from 'node:stream'
 import { inspect } from 'node:util'
 import { VMKitError } from '@vmkit/core'
 import type { VMKitErrorDetails } from '@vmkit/core/driver'
+import { type Debts, debts } from './debts.js'
 import { candidateEndpoints, type Endpoint } from './endpoints.js'
 import { abortReason, engineError, transportError } from './errors.js'
 import type { DockerOptions } from './options.js'
@@ -31,7 +32,7 @@ export interface EngineRequest {
 }
 
 /** A connection to one engine. */
-export interface Engine {
+export interface Engine extends Debts {
   readonly endpoint: Endpoint
   readonly version: EngineVersion
   /** Negotiated. */
@@ -84,7 +85,11 @@ export function engineFinder(options: DockerOptions): EngineFinder {
   let looking: Promise<Engine> | undefined
   return {
     async get(signal) {
-      if (found) return found
+      if (found) {
+        const settling = found.settle()
+        if (settling) await abortable(settling, signal)
+        return found
+      }
       // Concurrent callers share one search; each waits only as long as its own signal says.
       looking ??= search(options, agents).finally(() => {
         looking = undefined
@@ -139,6 +144,7 @@ export async function connect(endpoint: Endpoint, agents: Set<Agent>, timeoutMs:
     const prefix = `/v${apiVersion}`
     const versioned = (spec: EngineRequest): EngineRequest => ({ ...spec, path: prefix + spec.path })
     return {
+      ...debts(),
       endpoint,
       version,
       apiVersion,
