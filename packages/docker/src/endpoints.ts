@@ -13,6 +13,8 @@ export interface Endpoint {
   source: string
   /** Folder or values of the TLS client certificate. */
   tls?: TlsFiles
+  /** For `ssh://`: the config file that ssh reads instead of its own. */
+  sshConfig?: string
 }
 
 export interface TlsFiles {
@@ -30,6 +32,11 @@ export type Environment = Readonly<Record<string, string | undefined>>
  * Sources: Docker CLI documentation, "docker context" and "environment variables".
  */
 export function candidateEndpoints(options: DockerOptions, env: Environment = process.env): Endpoint[] {
+  const { sshConfig } = options
+  return sshConfig === undefined ? candidates(options, env) : candidates(options, env).map((endpoint) => ({ ...endpoint, sshConfig }))
+}
+
+function candidates(options: DockerOptions, env: Environment): Endpoint[] {
   if (options.socketPath !== undefined) return [{ target: `unix://${options.socketPath}`, source: 'options.socketPath' }]
   if (options.host !== undefined) {
     const tls = options.tls ? { ...options.tls, verify: options.tls.verify ?? true } : undefined

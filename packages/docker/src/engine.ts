@@ -57,15 +57,8 @@ interface Modem {
 }
 
 // The modem formats every request for its debug log, the whole agent with its sockets included, even when nobody listens.
-class QuietAgent extends Agent {
-  [inspect.custom](): string {
-    return 'Agent'
-  }
-}
-class QuietTlsAgent extends TlsAgent {
-  [inspect.custom](): string {
-    return 'Agent'
-  }
+function quiet<A extends Agent>(agent: A): A {
+  return Object.assign(agent, { [inspect.custom]: () => 'Agent' })
 }
 
 /** Finds the engine at the first use and keeps it: another one would not know the machines. */
@@ -116,13 +109,14 @@ async function search(options: DockerOptions, agents: Set<Agent>): Promise<Engin
     }
   }
   const list = tried.map(({ target, result }) => `${target}: ${result}`).join('; ')
+  const only = tried.length === 1 ? last : undefined
   throw new VMKitError(
-    tried.length === 1 && last?.code === 'PERMISSION_DENIED' ? 'PERMISSION_DENIED' : 'BACKEND_UNAVAILABLE',
+    only && ['PERMISSION_DENIED', 'INVALID_CONFIG'].includes(only.code) ? only.code : 'BACKEND_UNAVAILABLE',
     `No container engine answers. Tried ${list}`,
     {
       driver: 'docker',
       retryable: true,
-      hint: 'Start dockerd or Podman, or name the endpoint with options.socketPath, options.host or DOCKER_HOST',
+      hint: only?.hint ?? 'Start dockerd or Podman, or name the endpoint with options.socketPath, options.host or DOCKER_HOST',
       evidence: { tried },
       cause: last,
     },
@@ -182,24 +176,29 @@ async function dialer(endpoint: Endpoint): Promise<{ modem: Modem; agent: Agent 
     agent,
   })
   if (endpoint.target.startsWith('unix://'))
-    return make({ socketPath: endpoint.target.slice('unix://'.length) }, new QuietAgent({ keepAlive: true }))
+    return make({ socketPath: endpoint.target.slice('unix://'.length) }, quiet(new Agent({ keepAlive: true })))
   if (url.protocol === 'ssh:') {
-    return make(
-      {
-        host: url.hostname,
-        port: url.port || 22,
-        username: decodeURIComponent(url.username) || undefined,
-        protocol: 'ssh',
-        sshOptions: { agent: process.env.SSH_AUTH_SOCK },
-      },
-      new QuietAgent(),
-    )
+    const { SshAgent } = await import('./ssh.js')
+    const user = decodeURIComponent(url.username) || undefined
+    const agent = new SshAgent({ host: url.hostname, user, port: url.port || undefined, config: endpoint.sshConfig })
+    return make({ host: 'docker', port: 80 }, quiet(agent))
   }
   const tls = endpoint.tls ?? (url.protocol === 'https:' ? { verify: true } : undefined)
-  if (!tls) return make({ host: url.hostname, port: url.port || 2375 }, new QuietAgent({ keepAlive: true }))
-  const [ca, cert, key] = await Promise.all([tls.ca, tls.cert, tls.key].map((path) => (path === undefined ? undefined : readFile(path))))
-  const agent = new QuietTlsAgent({ keepAlive: true, ca, cert, key, rejectUnauthorized: tls.verify })
+  if (!tls) return make({ host: url.hostname, port: url.port || 2375 }, quiet(new Agent({ keepAlive: true })))
+  const [ca, cert, key] = await Promise.all((['ca', 'cert', 'key'] as const).map((name) => certificate(endpoint, name, tls[name])))
+  const agent = quiet(new TlsAgent({ keepAlive: true, ca, cert, key, rejectUnauthorized: tls.verify }))
   return make({ host: url.hostname, port: url.port || 2376, protocol: 'https', ca, cert, key }, agent)
+}
+
+async function certificate({ source }: Endpoint, name: string, path: string | undefined): Promise<Buffer | undefined> {
+  if (path === undefined) return undefined
+  return readFile(path).catch((error: NodeJS.ErrnoException) => {
+    throw new VMKitError('INVALID_CONFIG', `The ${name} file of the engine's TLS (${source}) cannot be read: ${error.message}`, {
+      driver: 'docker',
+      field: `tls.${name}`,
+      cause: error,
+    })
+  })
 }
 
 // The modem turns a status that is not `true` here into its own error, which loses the engine's words for streams.

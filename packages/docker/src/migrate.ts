@@ -7,6 +7,7 @@ import type { CallContext, MachineConfig, MachineRef, MigrationOffer, MigrationS
 import { commit } from './commit.js'
 import { containerSpec, VOLUME_LABELS } from './container-config.js'
 import { createContainer } from './create.js'
+import type { Endpoint } from './endpoints.js'
 import type { Engine } from './engine.js'
 import { connect } from './engine.js'
 import { hasCode } from './errors.js'
@@ -20,7 +21,8 @@ const INCOMING = 'vmkit.incoming'
 const CONNECT_TIMEOUT_MS = 10_000
 
 interface Ticket extends MigrationTicket {
-  endpoint: string
+  /** As the target's driver reaches it. TLS comes as paths, not as keys: the files must be where `migrateOut` runs, too. */
+  endpoint: Omit<Endpoint, 'source'>
   config: MachineConfig
 }
 
@@ -31,13 +33,6 @@ export async function prepareIncoming(machines: Machines, { config, live }: Migr
       driver: 'docker',
       capability: 'migrate.live',
     })
-  if (engine.endpoint.tls) {
-    throw new VMKitError(
-      'UNSUPPORTED',
-      'A migration to an engine behind TLS is not possible yet: the ticket would have to carry a private key',
-      { driver: 'docker', capability: 'migrate.cold' },
-    )
-  }
   const taken = await engine.json({ method: 'GET', path: `/containers/${encodeURIComponent(config.name)}/json`, signal: ctx.signal }).then(
     () => true,
     (error: unknown) => {
@@ -50,7 +45,8 @@ export async function prepareIncoming(machines: Machines, { config, live }: Migr
   await refuseTakenVolumes(engine, config, ctx)
   // What this engine cannot honour is said before anything is sent.
   containerSpec(config, 'image', {}, engine)
-  return { driver: 'docker', id: randomUUID(), endpoint: engine.endpoint.target, config }
+  const { source: _, ...endpoint } = engine.endpoint
+  return { driver: 'docker', id: randomUUID(), endpoint, config }
 }
 
 async function refuseTakenVolumes(engine: Engine, { volumes }: MachineConfig, { signal }: CallContext): Promise<void> {
@@ -80,11 +76,7 @@ export async function migrateOut(
   const { endpoint, config } = ticket as Ticket
   const source = await machines.engine(ctx)
   const agents = new Set<{ destroy(): void }>()
-  const target = await connect(
-    { target: endpoint, source: 'migration ticket' },
-    agents as Parameters<typeof connect>[1],
-    CONNECT_TIMEOUT_MS,
-  )
+  const target = await connect({ ...endpoint, source: 'migration ticket' }, agents as Parameters<typeof connect>[1], CONNECT_TIMEOUT_MS)
   const image = { repo: baseRepo(ticket.id), tag: BASE_TAG, label: 'migration' }
   try {
     await commit(machines, id, image, ctx)

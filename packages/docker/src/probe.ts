@@ -60,7 +60,6 @@ function hostProbe(
       ...missingLimits(info),
       ...(engine.isPodman ? NOT_ON_PODMAN : {}),
       ...(noCheckpoints === undefined ? {} : { 'snapshot.memory': noCheckpoints }),
-      ...(engine.endpoint.tls ? { 'migrate.cold': 'not yet for an engine behind TLS: the ticket would have to carry a private key' } : {}),
     },
     resources: { cpus: info.NCPU, memoryBytes: info.MemTotal },
     details: {
