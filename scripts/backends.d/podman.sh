@@ -16,8 +16,10 @@ podman_start() {
   if ! podman_alive; then
     # Its own default is more than some hosts allow.
     printf '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n' >"$dir/containers.conf"
-    CONTAINERS_CONF="$dir/containers.conf" setsid podman --cgroup-manager=cgroupfs --runtime=runc --log-level=warn --root "${VMKIT_PODMAN_DATA:-/var/lib/vmkit-podman}" --runroot "$dir/run" \
-      --tmpdir "$dir/tmp" system service -t 0 "unix://$dir/podman.sock" >>"$dir/podman.log" 2>&1 </dev/null 9>&- &
+    # In its own folder: conmon leaves files where it was started.
+    (cd "$dir" && exec env CONTAINERS_CONF="$dir/containers.conf" setsid podman --cgroup-manager=cgroupfs --runtime=runc --log-level=warn \
+      --root "${VMKIT_PODMAN_DATA:-/var/lib/vmkit-podman}" --runroot "$dir/run" \
+      --tmpdir "$dir/tmp" system service -t 0 "unix://$dir/podman.sock" >>"$dir/podman.log" 2>&1 </dev/null 9>&-) &
     echo $! >"$dir/podman.pid"
   fi
   until curl -sf --max-time 2 --unix-socket "$dir/podman.sock" http://docker/_ping >"$dir/answer"; do

@@ -16,7 +16,7 @@ export const capabilities = Object.freeze({
   mounts: true,
   volumes: true,
   networks: true,
-  restart: true,
+  restart: 'probe',
   'limits.cpu': 'probe',
   'limits.memory': 'probe',
   'limits.pids': 'probe',

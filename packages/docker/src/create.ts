@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { VMKitError } from '@vmkit/core'
 import { type CallContext, invalidConfig, type MachineConfig } from '@vmkit/core/driver'
-import { containerSpec } from './container-config.js'
+import { containerSpec, VOLUME_LABELS } from './container-config.js'
 import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
 import { writeFile } from './files.js'
@@ -29,7 +29,7 @@ export async function createContainer(
   variant: CreateVariant = {},
 ): Promise<string> {
   const image = variant.image ?? (await sourceImage(engine, config, ctx))
-  const uid = variant.uid ?? randomUUID()
+  const uid = variant.uid ?? crypto.randomUUID()
   const { body, laterNetworks } = containerSpec(config, image, machineLabels(config, uid, variant.extraLabels), engine)
   const { platform } = machineOptions(config)
   const name = variant.containerName ?? config.name
@@ -37,6 +37,7 @@ export async function createContainer(
   const pull = () => pullImage(engine, registries, { reference: image, platform }, ctx)
   if (mayPull && config.pull === 'always') await pull()
   await requireNetworks(engine, config, ctx)
+  if (engine.isPodman && engine.isLocal) requireSources(config)
   const newVolumes = await missingVolumes(engine, config, ctx)
   let id: string | undefined
   let isAway = false
@@ -48,6 +49,7 @@ export async function createContainer(
   }
   try {
     // The engine goes on with a request whose client has left, so it is not aborted: what it makes is removed instead.
+    if (engine.isPodman) for (const volume of newVolumes) await createVolume(engine, volume)
     const post = () => createCall(engine, { name, body, platform }, config.image ?? image)
     try {
       id = await post()
@@ -104,6 +106,19 @@ async function createCall(
     context: { operation: 'create', hint: `The image is ${image}` },
   })
   return answer.Id
+}
+
+/** Podman makes volumes for mounts without the labels that the request has for them. */
+async function createVolume(engine: Engine, name: string): Promise<void> {
+  await engine.json({ method: 'POST', path: '/volumes/create', body: { Name: name, Labels: VOLUME_LABELS } })
+}
+
+/** Podman looks for the source of a mount only when the machine starts. */
+function requireSources({ mounts }: MachineConfig): void {
+  for (const [index, { source }] of mounts.entries()) {
+    if (!existsSync(source))
+      throw invalidConfig(`config.mounts.${index}.source`, 'a path of this host', source, { driver: 'docker', operation: 'create' })
+  }
 }
 
 /** The engine looks for a network only when the machine starts. */

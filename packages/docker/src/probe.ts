@@ -20,6 +20,7 @@ const NOT_ON_PODMAN: Missing = {
   events: "not yet: Podman's Docker API leaves out the end of a container when it is asked for some events only",
   pause: 'not yet: Podman does not stop a container that is paused',
   resize: "Podman's Docker API has no call for it",
+  restart: 'Podman starts a machine with a restart policy again although it was stopped',
 }
 
 export async function probe(finder: EngineFinder, ctx: CallContext): Promise<HostProbe> {
