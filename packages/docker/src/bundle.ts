@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { VMKitError } from '@vmkit/core'
 import { type CallContext, invalidConfig, type MachineConfig, type MachineRef } from '@vmkit/core/driver'
@@ -35,7 +34,7 @@ export async function* exportBundle(machines: Machines, id: string, ctx: CallCon
       capability: 'bundle',
     })
   }
-  const image = { repo: baseRepo(randomUUID()), tag: BASE_TAG, label: 'bundle' }
+  const image = { repo: baseRepo(crypto.randomUUID()), tag: BASE_TAG, label: 'bundle' }
   await commit(machines, id, image, ctx)
   try {
     const saved = await engine.stream({

@@ -1,12 +1,9 @@
-import { readFile } from 'node:fs/promises'
-import type { IncomingMessage } from 'node:http'
-import { Agent } from 'node:http'
-import { Agent as TlsAgent } from 'node:https'
+import type { Agent, IncomingMessage } from 'node:http'
 import type { Duplex, Readable } from 'node:stream'
-import { inspect } from 'node:util'
 import { VMKitError } from '@vmkit/core'
 import type { VMKitErrorDetails } from '@vmkit/core/driver'
 import { type Debts, debts } from './debts.js'
+import type { Modem } from './dial.js'
 import { candidateEndpoints, type Endpoint } from './endpoints.js'
 import { abortReason, engineError, transportError } from './errors.js'
 import type { DockerOptions } from './options.js'
@@ -48,17 +45,6 @@ export interface Engine extends Debts {
   stream(request: EngineRequest): Promise<IncomingMessage>
   /** A raw two-way connection, for exec and attach. */
   hijack(request: EngineRequest): Promise<Duplex>
-}
-
-// The types of dockerode know neither the agent nor an abort signal on every call.
-type ModemOptions = ConstructorParameters<typeof import('dockerode')>[0]
-interface Modem {
-  dial(options: Record<string, unknown>, callback: (error: Error | null, result: unknown) => void): void
-}
-
-// The modem formats every request for its debug log, the whole agent with its sockets included, even when nobody listens.
-function quiet<A extends Agent>(agent: A): A {
-  return Object.assign(agent, { [inspect.custom]: () => 'Agent' })
 }
 
 /** Finds the engine at the first use and keeps it: another one would not know the machines. */
@@ -125,6 +111,8 @@ async function search(options: DockerOptions, agents: Set<Agent>): Promise<Engin
 
 /** Dials one endpoint and asks its version. */
 export async function connect(endpoint: Endpoint, agents: Set<Agent>, timeoutMs: number): Promise<Engine> {
+  // Loaded when it is used: HTTP, TLS and dockerode are most of what importing this driver would cost.
+  const { dialer } = await import('./dial.js')
   const { modem, agent } = await dialer(endpoint)
   agents.add(agent)
   try {
@@ -154,51 +142,6 @@ export async function connect(endpoint: Endpoint, agents: Set<Agent>, timeoutMs:
     agent.destroy()
     throw error
   }
-}
-
-async function dialer(endpoint: Endpoint): Promise<{ modem: Modem; agent: Agent }> {
-  const { default: Docker } = await import('dockerode')
-  // Every field is set, because the modem fills in what is absent from DOCKER_HOST.
-  const none = {
-    host: undefined,
-    port: undefined,
-    socketPath: undefined,
-    username: undefined,
-    protocol: 'http',
-    ca: undefined,
-    cert: undefined,
-    key: undefined,
-    timeout: undefined,
-  }
-  const url = new URL(endpoint.target.replace(/^unix:\/\//, 'file://'))
-  const make = (options: Record<string, unknown>, agent: Agent) => ({
-    modem: new Docker({ ...none, ...options, agent } as ModemOptions).modem as unknown as Modem,
-    agent,
-  })
-  if (endpoint.target.startsWith('unix://'))
-    return make({ socketPath: endpoint.target.slice('unix://'.length) }, quiet(new Agent({ keepAlive: true })))
-  if (url.protocol === 'ssh:') {
-    const { SshAgent } = await import('./ssh.js')
-    const user = decodeURIComponent(url.username) || undefined
-    const agent = new SshAgent({ host: url.hostname, user, port: url.port || undefined, config: endpoint.sshConfig })
-    return make({ host: 'docker', port: 80 }, quiet(agent))
-  }
-  const tls = endpoint.tls ?? (url.protocol === 'https:' ? { verify: true } : undefined)
-  if (!tls) return make({ host: url.hostname, port: url.port || 2375 }, quiet(new Agent({ keepAlive: true })))
-  const [ca, cert, key] = await Promise.all((['ca', 'cert', 'key'] as const).map((name) => certificate(endpoint, name, tls[name])))
-  const agent = quiet(new TlsAgent({ keepAlive: true, ca, cert, key, rejectUnauthorized: tls.verify }))
-  return make({ host: url.hostname, port: url.port || 2376, protocol: 'https', ca, cert, key }, agent)
-}
-
-async function certificate({ source }: Endpoint, name: string, path: string | undefined): Promise<Buffer | undefined> {
-  if (path === undefined) return undefined
-  return readFile(path).catch((error: NodeJS.ErrnoException) => {
-    throw new VMKitError('INVALID_CONFIG', `The ${name} file of the engine's TLS (${source}) cannot be read: ${error.message}`, {
-      driver: 'docker',
-      field: `tls.${name}`,
-      cause: error,
-    })
-  })
 }
 
 // The modem turns a status that is not `true` here into its own error, which loses the engine's words for streams.
@@ -235,7 +178,7 @@ async function open(modem: Modem, endpoint: Endpoint, spec: EngineRequest, hijac
 async function request<T>(modem: Modem, endpoint: Endpoint, spec: EngineRequest): Promise<T> {
   const answer = (await open(modem, endpoint, spec, false)) as IncomingMessage
   const text = await readText(answer, endpoint, spec.signal)
-  if (text === '') return undefined as T
+  if (text.trim() === '') return undefined as T
   try {
     return JSON.parse(text) as T
   } catch (error) {

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { VMKitError } from '@vmkit/core'
 import type { CallContext, ExecExit, ExecRequest, ExecSession, TerminalSize } from '@vmkit/core/driver'
 import { hasCode } from './errors.js'
@@ -16,7 +15,7 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
   const place = await machines.at(id, ctx)
   const { engine, path } = place
   const { command, env = {}, workdir, user, stdin = false, tty } = request
-  const mark = randomUUID()
+  const mark = crypto.randomUUID()
   const context = { vmId: id, operation: 'exec' }
   const { Id } = await engine
     .json<{ Id: string }>({

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { VMKitError } from '@vmkit/core'
 import {
   type CallContext,
@@ -91,7 +90,7 @@ async function restoreDisk(machines: Machines, id: string, tag: string, ctx: Cal
   const earlier = Object.keys(container.Config.Labels ?? {}).filter((key) => key.startsWith(LABEL.previous))
   const extraLabels = Object.fromEntries([...earlier, `${LABEL.previous}${id}`].map((key) => [key, 'true']))
   const next = await createContainer(engine, undefined, config, ctx, {
-    containerName: `${config.name}.${randomUUID().slice(0, 8)}`,
+    containerName: `${config.name}.${crypto.randomUUID().slice(0, 8)}`,
     image,
     uid,
     extraLabels: { ...extraLabels, [LABEL.replaces]: id, [LABEL.restoredFrom]: tag },
