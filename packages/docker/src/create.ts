@@ -5,7 +5,7 @@ import { containerSpec, VOLUME_LABELS } from './container-config.js'
 import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
 import { writeFile } from './files.js'
-import { loadArchiveFile, pullImage, type RegistryAccess } from './images.js'
+import { loadImagePath, pullImage, type RegistryAccess } from './images.js'
 import { LABEL, machineLabels } from './labels.js'
 import { machineOptions } from './machine-options.js'
 import type { ContainerInspect, ContainerListEntry } from './wire.js'
@@ -149,7 +149,7 @@ async function sourceImage(engine: Engine, config: MachineConfig, ctx: CallConte
       driver: 'docker',
       operation: 'create',
     })
-  return /^\.{0,2}\//.test(config.image) ? loadArchiveFile(engine, config.image, ctx) : config.image
+  return /^\.{0,2}\//.test(config.image) ? loadImagePath(engine, config.image, machineOptions(config).platform, ctx) : config.image
 }
 
 /** The engine makes missing volumes by itself and keeps them when the create then fails. */
