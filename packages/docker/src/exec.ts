@@ -3,7 +3,7 @@ import type { CallContext, ExecExit, ExecRequest, ExecSession, TerminalSize } fr
 import { hasCode } from './errors.js'
 import { EXEC_MARK, killMarked } from './exec-kill.js'
 import type { Machines, Place } from './machines.js'
-import { rawSession } from './session.js'
+import { rawSession, untilReset } from './session.js'
 import type { ExecInspect } from './wire.js'
 
 const CONSOLE_SIZE_API = '1.42'
@@ -52,9 +52,10 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
   })
 
   let exit: ExecExit | undefined
-  const session = rawSession(socket, tty !== undefined, async () => {
+  const atEnd = async () => {
     exit = await exitOf(place, Id)
-  })
+  }
+  const session = rawSession(socket, tty !== undefined, atEnd, engine.isPodman && engine.isLocal ? untilReset(socket) : socket)
   const isOver = async (): Promise<boolean> => exit !== undefined || !(await inspectExec(place, Id)).Running
 
   if (tty && !engine.atLeast(CONSOLE_SIZE_API)) await firstSize(place, Id, tty)
