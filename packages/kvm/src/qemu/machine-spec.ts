@@ -109,6 +109,8 @@ export interface MachineSpec {
   incoming?: string
   /** Waits for `cont` before the first instruction. */
   paused?: boolean
+  /** A guest that resets itself ends. */
+  noReboot?: boolean
   /** Further `-object` and `-device` as QMP would take them. */
   objects?: Record<string, unknown>[]
   devices?: Record<string, unknown>[]
@@ -129,4 +131,6 @@ export interface BootPlan {
   agent: 'yes' | 'no' | 'unknown'
   /** Whether `exit.json`, `stdout.log` and `stderr.log` will be written (OCI boot). */
   reportsExit: boolean
+  /** A guest that resets itself ends, as one whose kernel panics or cannot power off does. */
+  noReboot?: boolean
 }

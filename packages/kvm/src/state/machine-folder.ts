@@ -14,9 +14,9 @@ export const FILES = {
   run: 'run.json',
   /** QMP for commands; serves one client at a time, so hold the machine's lock while connected. */
   qmp: 'qmp.sock',
-  /** Every QMP event of the run, a JSON text per line, written by QEMU itself. */
-  events: 'events.jsonl',
-  /** The command that opens the event log; QEMU reads it once. */
+  /** Every QMP event of the last run, a JSON text per line, written by QEMU itself, whoever is connected or not. */
+  events: 'events.out',
+  /** The command that opens the event log; QEMU reads it once. The names are those of `-chardev pipe,path=events`. */
   eventsInput: 'events.in',
   /** virtio-serial port `org.qemu.guest_agent.0`; one client at a time. */
   agent: 'agent.sock',
@@ -27,8 +27,9 @@ export const FILES = {
   /** What the main process of an image wrote, each over a virtio-serial port of its own, over all runs. */
   stdoutLog: 'stdout.log',
   stderrLog: 'stderr.log',
-  /** stdin or terminal of the main process of an image. */
+  /** stdin or terminal of the main process of an image; what a terminal shows is kept in the log. */
   main: 'main.sock',
+  mainLog: 'main.log',
   /** The guest's own report of how its main process ended: `{"code":7}` or `{"signal":9}`, of the last run. */
   exit: 'exit.json',
   disk: 'disk.qcow2',
