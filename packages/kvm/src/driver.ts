@@ -1,1 +1,64 @@
-export {}
+import type { VMDriver } from '@vmkit/core/driver'
+import { capabilities } from './capabilities.js'
+import { create } from './create.js'
+import { DRIVER } from './errors.js'
+import { readEvents } from './events.js'
+import { makeHost } from './host.js'
+import { kill, pause, remove, start, stop, wait } from './lifecycle.js'
+import { readLogs } from './logs.js'
+import { type KvmOptions, resolveOptions } from './options.js'
+import { statusOf } from './state/run.js'
+import { infoOf, summaryOf } from './status.js'
+
+export type { KvmMachineOptions } from './machine-options.js'
+export type { KvmOptions } from './options.js'
+export { capabilities }
+
+const FIELDS: VMDriver['fields'] = Object.freeze(['kernel', 'disk', 'stop', 'driverOptions'] as const)
+
+type Present = 'pause' | 'resume' | 'find'
+
+export type KvmDriver = VMDriver<typeof capabilities> & Required<Pick<VMDriver, Present>>
+
+/**
+ * QEMU/KVM virtual machines. Nothing is touched before the first call.
+ * @throws VMKitError `INVALID_CONFIG` naming the option
+ */
+export function kvm(options: KvmOptions = {}): KvmDriver {
+  const host = makeHost(resolveOptions(options))
+  const { store } = host
+
+  return {
+    name: DRIVER,
+    apiVersion: 1,
+    capabilities,
+    fields: FIELDS,
+    durability: 'host',
+    isolation: 'vm',
+
+    probe: async (ctx) => (await import('./probe.js')).probe(host, ctx),
+    create: (config, ctx) => create(host, config, ctx),
+    start: async (id, ctx) => start(host, store.get(id), ctx),
+    stop: async (id, request, ctx) => stop(host, store.get(id), request, ctx),
+    kill: async (id, signal, ctx) => kill(store.get(id), signal, ctx),
+    delete: async (id, { force }, ctx) => remove(host, store.get(id), force, ctx),
+    pause: async (id, ctx) => pause(store.get(id), 'pause', ctx),
+    resume: async (id, ctx) => pause(store.get(id), 'resume', ctx),
+    wait: async (id, ctx) => wait(host, store.get(id), ctx),
+
+    async getStatus(id) {
+      const { run: _run, ...status } = statusOf(store.get(id).folder)
+      return status
+    },
+    getInfo: async (id) => infoOf(store.get(id)),
+    getMetrics: async (id, ctx) => (await import('./metrics.js')).readMetrics(store.get(id), ctx),
+    list: async (filter) => store.list(filter.name).map((machine) => summaryOf(machine)),
+    find: async (idOrName) => store.find(idOrName),
+
+    logs: (id, request, ctx) => readLogs(store.get(id), request, ctx.signal),
+    events: (ctx) => readEvents(host, ctx.signal),
+
+    // Watches and timers belong to calls in flight, and end with them.
+    async close() {},
+  }
+}

@@ -11,7 +11,8 @@ import { DRIVER, errno, notFound, systemError } from '../errors.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import { readJson, writeJson } from './json-file.js'
 import { type MachineFolder, machineFolder } from './machine-folder.js'
-import { type Identity, isAlive, ownIdentity } from './proc.js'
+import { type Identity, isAlive, ownIdentity, signalProcess } from './proc.js'
+import type { Run } from './run.js'
 
 const FORMAT = 1
 const ID = /^[0-9a-f]{12}$/
@@ -111,6 +112,9 @@ export function store(stateDir: string): Store {
   }
 
   function discard(id: string): void {
+    // A clone that was to run from the start may run already.
+    const qemu = readJson<Run>(machineFolder(stateDir, id).run)?.qemu
+    if (qemu) signalProcess(qemu, 'SIGKILL')
     rmSync(join(machines, id), { recursive: true, force: true })
     rmSync(join(pending, id), { force: true })
   }
@@ -169,13 +173,13 @@ export function store(stateDir: string): Store {
         if (idOf(machine.name) !== machine.id) throw notFound(machine.id)
         mkdirSync(trash, { recursive: true, mode: 0o700 })
         unlinkSync(join(names, machine.name))
-        renameSync(machine.folder.path, away)
       } catch (error) {
         if (errno(error) === 'ENOENT') throw notFound(machine.id)
         throw systemError(error, { vmId: machine.id })
       }
       known.delete(machine.id)
-      await rm(away, { recursive: true, force: true })
+      // From here on it is gone for everybody; who cleans up at the same moment may be faster.
+      if (moved(machine.folder.path, away)) await rm(away, { recursive: true, force: true })
     },
     cleanUp() {
       for (const entry of namesIn(trash)) rmSync(join(trash, entry), { recursive: true, force: true })
@@ -193,6 +197,16 @@ export function store(stateDir: string): Store {
 
 function taken(name: string): VMKitError {
   return new VMKitError('ALREADY_EXISTS', `The name ${JSON.stringify(name)} is taken`, { driver: DRIVER, operation: 'create', field: 'config.name' })
+}
+
+function moved(from: string, to: string): boolean {
+  try {
+    renameSync(from, to)
+    return true
+  } catch (error) {
+    if (errno(error) === 'ENOENT') return false
+    throw systemError(error)
+  }
 }
 
 function isFolder(path: string): boolean {

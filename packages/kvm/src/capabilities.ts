@@ -1,0 +1,11 @@
+import type { CapabilityManifest } from '@vmkit/core/driver'
+
+/** What a virtual machine can do; the probe says what of `'probe'` this host has. */
+export const capabilities = Object.freeze({
+  pause: true,
+  logs: true,
+  events: true,
+  ports: true,
+  'limits.cpu': true,
+  'limits.memory': true,
+} as const) satisfies CapabilityManifest

@@ -1,0 +1,37 @@
+import { type CallContext, invalidConfig, type MachineConfig, type MachineRef } from '@vmkit/core/driver'
+import { prepareBoot } from './boot/prepare.js'
+import { unsupportedField } from './errors.js'
+import type { Host } from './host.js'
+import { type KvmMachineOptions, machineOptions } from './machine-options.js'
+import { DEFAULT_MEMORY } from './spec.js'
+import { record } from './state/journal.js'
+import { newIdentity, newMac } from './state/store.js'
+
+const LEAST_MEMORY = 16 * 2 ** 20
+
+/** All checks come first; then the machine is built out of sight and appears as a whole. */
+export async function create(host: Host, config: MachineConfig, ctx: CallContext): Promise<MachineRef> {
+  const options = machineOptions(config)
+  check(config, options)
+  await host.qemu()
+  host.store.cleanUp()
+  const machine = await host.store.add({ ...newIdentity(), name: config.name, createdAt: Date.now(), config }, async (folder) => {
+    const boot = await prepareBoot(host, config, options, folder, ctx)
+    ctx.signal.throwIfAborted()
+    return { boot, macs: [newMac()] }
+  })
+  record(host.options.stateDir, machine, { type: 'created' })
+  return { id: machine.id }
+}
+
+/** What can be refused without looking at the host. */
+export function check(config: MachineConfig, options: KvmMachineOptions): void {
+  const { network = { kind: 'user' }, machine, uefi } = options
+  const { memory = DEFAULT_MEMORY, cpus = 1 } = config
+  if (memory < LEAST_MEMORY) throw invalidConfig('config.memory', `at least ${LEAST_MEMORY} bytes, for a virtual machine`, memory)
+  if (!Number.isInteger(cpus)) throw unsupportedField('config.cpus', `a virtual machine has whole CPUs, got ${cpus}`)
+  if (config.ports.length > 0 && network.kind !== 'user') {
+    throw unsupportedField('config.ports', `ports are published by the user-mode network, and driverOptions.kvm.network is ${network.kind}`)
+  }
+  if (machine === 'microvm' && uefi) throw unsupportedField('config.driverOptions.kvm.uefi', 'a microvm has no UEFI')
+}
