@@ -44,6 +44,8 @@ export async function launchRun(
   machine: Machine,
   adapt: (spec: MachineSpec) => MachineSpec,
   signal: AbortSignal,
+  /** Open files for QEMU, from `FIRST_INHERITED_FD` on. */
+  inherited: readonly number[] = [],
 ): Promise<{ run: Run; qmp: Qmp }> {
   const { folder } = machine
   const binary = await host.qemu()
@@ -64,7 +66,7 @@ export async function launchRun(
   clearKilled(folder, previous)
   writeRun(folder, run)
   try {
-    const { qmp } = await launch(binary, spec, folder, (qemu) => writeRun(folder, (run = { ...run, qemu })), signal)
+    const { qmp } = await launch(binary, spec, folder, (qemu) => writeRun(folder, (run = { ...run, qemu })), signal, inherited)
     try {
       run = { ...run, ready: true, ports: await resolvePorts(qmp, machine.config.ports) }
       writeRun(folder, run)

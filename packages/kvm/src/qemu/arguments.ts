@@ -55,7 +55,7 @@ function busOf({ machine }: MachineSpec): 'pci' | 'device' {
 
 function machineOption({ machine, memory }: MachineSpec): string {
   const properties = { ...(memory.backend ? { 'memory-backend': 'memory' } : {}), ...machine.properties }
-  return [machine.type, ...Object.entries(properties).map(([key, value]) => `${key}=${commas(value)}`)].join(',')
+  return [machine.version ?? machine.type, ...Object.entries(properties).map(([key, value]) => `${key}=${commas(value)}`)].join(',')
 }
 
 function smpOption({ cpu }: MachineSpec): string {

@@ -21,6 +21,8 @@ export interface Launched {
 
 /** vmkit's file descriptor in QEMU. */
 const FIRST_QMP_FD = 3
+/** The first of those that the caller hands down, such as a file with saved memory for `-incoming fd:4`. */
+export const FIRST_INHERITED_FD = 4
 /** A loaded host may take its time. */
 const ANSWER_MS = 30_000
 
@@ -34,13 +36,14 @@ export async function launch(
   folder: MachineFolder,
   onProcess: (qemu: Identity) => void,
   signal: AbortSignal,
+  inherited: readonly number[] = [],
 ): Promise<Launched> {
   signal.throwIfAborted()
   clearRun(folder)
   const log = openSync(folder.qemuLog, 'w', 0o600)
   const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env
   // Not by execa, which takes only the numbers 3 to 9 for an open file: what QEMU writes must not pass through this process.
-  const child = spawn(binary.path, commandLine(binary, spec), { cwd: folder.path, env, detached: true, stdio: ['ignore', log, log, 'pipe'] })
+  const child = spawn(binary.path, commandLine(binary, spec), { cwd: folder.path, env, detached: true, stdio: ['ignore', log, log, 'pipe', ...inherited] })
   closeSync(log)
   const ended = new Promise<string>((resolve) => {
     child.once('error', ({ message }) => resolve(message))
