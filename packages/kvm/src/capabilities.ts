@@ -8,4 +8,6 @@ export const capabilities = Object.freeze({
   ports: true,
   'limits.cpu': true,
   'limits.memory': true,
+  'snapshot.disk': 'probe',
+  'snapshot.memory': 'probe',
 } as const) satisfies CapabilityManifest

@@ -3,6 +3,7 @@ import { prepareBoot } from './boot/prepare.js'
 import { unsupportedField } from './errors.js'
 import type { Host } from './host.js'
 import { type KvmMachineOptions, machineOptions } from './machine-options.js'
+import { missingOf } from './missing.js'
 import { DEFAULT_MEMORY } from './spec.js'
 import { record } from './state/journal.js'
 import { newIdentity, newMac } from './state/store.js'
@@ -21,7 +22,8 @@ export async function create(host: Host, config: MachineConfig, ctx: CallContext
     return { boot, macs: [newMac()] }
   })
   record(host.options.stateDir, machine, { type: 'created' })
-  return { id: machine.id }
+  const missing = missingOf(machine)
+  return { id: machine.id, ...(missing ? { missing } : {}) }
 }
 
 /** What can be refused without looking at the host. */

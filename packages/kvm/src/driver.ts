@@ -14,7 +14,21 @@ export type { KvmMachineOptions } from './machine-options.js'
 export type { KvmOptions } from './options.js'
 export { capabilities }
 
-const FIELDS: VMDriver['fields'] = Object.freeze(['kernel', 'disk', 'stop', 'driverOptions'] as const)
+const FIELDS: VMDriver['fields'] = Object.freeze([
+  'rootfs',
+  'kernel',
+  'disk',
+  'command',
+  'args',
+  'env',
+  'workdir',
+  'user',
+  'tty',
+  'stdin',
+  'files',
+  'stop',
+  'driverOptions',
+] as const)
 
 type Present = 'pause' | 'resume' | 'find'
 
@@ -27,6 +41,7 @@ export type KvmDriver = VMDriver<typeof capabilities> & Required<Pick<VMDriver, 
 export function kvm(options: KvmOptions = {}): KvmDriver {
   const host = makeHost(resolveOptions(options))
   const { store } = host
+  const snapshots = () => import('./snapshots/snapshots.js')
 
   return {
     name: DRIVER,
@@ -57,6 +72,11 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
 
     logs: (id, request, ctx) => readLogs(store.get(id), request, ctx.signal),
     events: (ctx) => readEvents(host, ctx.signal),
+
+    snapshot: async (id, tag, request, ctx) => (await snapshots()).snapshot(host, store.get(id), tag, request, ctx),
+    restore: async (id, tag, ctx) => (await snapshots()).restore(host, store.get(id), tag, ctx),
+    listSnapshots: async (id) => (await snapshots()).listSnapshots(store.get(id)),
+    deleteSnapshot: async (id, tag, ctx) => (await snapshots()).deleteSnapshot(host, store.get(id), tag, ctx),
 
     // Watches and timers belong to calls in flight, and end with them.
     async close() {},

@@ -1,5 +1,6 @@
 import type { VMInfo, VMSummary } from '@vmkit/core/driver'
 import { DRIVER } from './errors.js'
+import { missingOf } from './missing.js'
 import { type RunStatus, statusOf } from './state/run.js'
 import type { Machine } from './state/store.js'
 
@@ -10,6 +11,7 @@ export function summaryOf(machine: Machine, { state }: Pick<RunStatus, 'state'> 
 
 export function infoOf(machine: Machine): VMInfo {
   const { run, ...status } = statusOf(machine.folder)
+  const missing = missingOf(machine)
   const isLive = status.state === 'running' || status.state === 'paused' || status.state === 'stopping'
   return {
     ...summaryOf(machine, status),
@@ -20,6 +22,13 @@ export function infoOf(machine: Machine): VMInfo {
     ports: isLive && run ? run.ports : machine.config.ports,
     startedAt: run && status.state !== 'created' ? run.startedAt : null,
     pid: isLive ? (run?.qemu?.pid ?? null) : null,
-    details: { folder: machine.folder.path, uuid: machine.uuid, macs: machine.macs, boot: machine.boot.kind, ...(run ? { accel: run.accel, ...run.details } : {}) },
+    ...(missing ? { missing } : {}),
+    details: {
+      folder: machine.folder.path,
+      uuid: machine.uuid,
+      macs: machine.macs,
+      boot: machine.boot.kind,
+      ...(run ? { accel: run.accel, ...run.details } : {}),
+    },
   }
 }

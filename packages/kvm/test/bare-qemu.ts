@@ -13,6 +13,7 @@ export function program(name: string): string | undefined {
 }
 
 export const missingQemu = program(QEMU) && program('qemu-img') ? undefined : 'qemu-system-x86_64 and qemu-img are not installed'
+if (missingQemu && process.env.VMKIT_REQUIRE_BACKENDS === '1') throw new Error(missingQemu)
 
 export interface BareQemu extends AsyncDisposable {
   readonly folder: string

@@ -39,9 +39,18 @@ export interface Store {
   readonly stateDir: string
   /** Builds a machine out of sight and makes it appear at once. What `fill` rejects with is the outcome, and nothing is left.
    * @throws `ALREADY_EXISTS` */
-  add(record: Omit<MachineRecord, 'boot' | 'macs'>, fill: (folder: MachineFolder) => Promise<Pick<MachineRecord, 'boot' | 'macs'>>): Promise<Machine>
+  add(
+    record: Omit<MachineRecord, 'boot' | 'macs'>,
+    fill: (folder: MachineFolder) => Promise<Pick<MachineRecord, 'boot' | 'macs'>>,
+  ): Promise<Machine>
   /** @throws `NOT_FOUND` */
   get(id: string): Machine
+  /** The first half of `add`, for what takes more than one call: the folder of a machine that nobody sees. @throws `ALREADY_EXISTS` */
+  prepare(id: string, name: string): MachineFolder
+  /** The second half. @throws `ALREADY_EXISTS`; the machine stays out of sight then */
+  appear(record: MachineRecord): Machine
+  /** Instead of the second half: ends what runs of it, and leaves nothing. */
+  abandon(id: string): void
   /** The id of an id or name. @throws `NOT_FOUND` */
   find(idOrName: string): string
   list(name?: string): Machine[]
@@ -119,26 +128,46 @@ export function store(stateDir: string): Store {
     rmSync(join(pending, id), { force: true })
   }
 
+  function prepare(id: string, name: string): MachineFolder {
+    const folder = machineFolder(stateDir, id)
+    try {
+      makeFolders()
+      if (idOf(name) !== undefined) throw taken(name)
+      // First who builds it, then the folder: without the one nobody may sweep the other.
+      writeJson(join(pending, id), ownIdentity())
+      mkdirSync(folder.path, { mode: 0o700 })
+      return folder
+    } catch (error) {
+      discard(id)
+      throw systemError(error, { operation: 'create' })
+    }
+  }
+
+  function appear(record: MachineRecord): Machine {
+    const folder = machineFolder(stateDir, record.id)
+    try {
+      writeJson(folder.record, { format: FORMAT, ...record })
+      symlinkSync(record.id, join(names, record.name))
+      rmSync(join(pending, record.id), { force: true })
+      return { ...record, folder }
+    } catch (error) {
+      if (errno(error) === 'EEXIST') throw taken(record.name)
+      throw systemError(error, { operation: 'create' })
+    }
+  }
+
   return {
     stateDir,
     get,
+    prepare,
+    appear,
+    abandon: discard,
     async add(record, fill) {
-      const { id, name } = record
-      const folder = machineFolder(stateDir, id)
+      const folder = prepare(record.id, record.name)
       try {
-        makeFolders()
-        if (idOf(name) !== undefined) throw taken(name)
-        // First who builds it, then the folder: without the one nobody may sweep the other.
-        writeJson(join(pending, id), ownIdentity())
-        mkdirSync(folder.path, { mode: 0o700 })
-        const machine = { ...record, ...(await fill(folder)) }
-        writeJson(folder.record, { format: FORMAT, ...machine })
-        symlinkSync(id, join(names, name))
-        rmSync(join(pending, id), { force: true })
-        return { ...machine, folder }
+        return appear({ ...record, ...(await fill(folder)) })
       } catch (error) {
-        discard(id)
-        if (errno(error) === 'EEXIST') throw taken(name)
+        discard(record.id)
         throw systemError(error, { operation: 'create' })
       }
     },
@@ -196,7 +225,11 @@ export function store(stateDir: string): Store {
 }
 
 function taken(name: string): VMKitError {
-  return new VMKitError('ALREADY_EXISTS', `The name ${JSON.stringify(name)} is taken`, { driver: DRIVER, operation: 'create', field: 'config.name' })
+  return new VMKitError('ALREADY_EXISTS', `The name ${JSON.stringify(name)} is taken`, {
+    driver: DRIVER,
+    operation: 'create',
+    field: 'config.name',
+  })
 }
 
 function moved(from: string, to: string): boolean {

@@ -1,0 +1,21 @@
+import type { Missing } from '@vmkit/core/driver'
+import { isLayer } from './disk/layers.js'
+import type { MachineRecord } from './state/store.js'
+
+/** What one machine lacks although its host has it, each with the reason. */
+export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config'>): Missing | undefined {
+  const missing: Missing = {}
+  const written = boot.disks.filter(({ readOnly, bus }) => !readOnly && bus !== 'cdrom')
+  const foreign = written.find(({ path, format }) => format !== 'qcow2' || !isLayer(path))
+  if (foreign) {
+    const reason = `the disk ${foreign.id} is a file outside of the machine, which a snapshot cannot hold`
+    Object.assign(missing, { 'snapshot.disk': reason, 'snapshot.memory': reason, clone: reason })
+  } else if (written.length === 0) {
+    missing['snapshot.disk'] = 'it has no disk of its own'
+  }
+  if (config.mounts.length > 0) {
+    const reason = 'QEMU does not save a machine that has a folder of the host mounted'
+    Object.assign(missing, { 'snapshot.memory': reason, 'migrate.live': reason })
+  }
+  return Object.keys(missing).length > 0 ? missing : undefined
+}
