@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the vmkit guest: a kernel and an initramfs that boot an image or a root file system as a machine.
 #   build.sh FOLDER
-# leaves FOLDER/vmlinux, FOLDER/initramfs.cpio and FOLDER/version. Needs a Debian 12 host (or another Debian or Ubuntu), with apt's
+# leaves vmlinux, initramfs.cpio and kernel (its release) in FOLDER/VERSION, where machines find what they were made with even after
+# an update, and prints that folder. Needs a Debian 12 host (or another Debian or Ubuntu), with apt's
 # sources, cpio, lz4, kmod; no root. Everything comes from Debian's packages, which are unpacked and not installed:
 #   linux-image-cloud-amd64                   the kernel, and the modules that a virtual machine needs
 #   tcc, musl-dev, linux-libc-dev             compile guest/src to one static program, PID 1 of the guest
@@ -16,7 +17,11 @@ mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 exec 8>"$folder/.lock"
 flock 8
-if [ "$(cat "$folder/version" 2>/dev/null)" = "$version" ]; then exit 0; fi
+done=$folder/$version
+if [ -d "$done" ]; then
+  echo "$done"
+  exit 0
+fi
 
 fail() {
   echo "guest/build.sh: $*" >&2
@@ -62,7 +67,9 @@ musl=$root/usr/lib/x86_64-linux-musl tcc=$root/usr/lib/x86_64-linux-gnu/tcc
 mkdir "$work/initramfs/dev" "$work/initramfs/proc" "$work/initramfs/sys"
 (cd "$work/initramfs" && find . -mindepth 1 | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0 --reproducible >"$work/initramfs.cpio")
 
-mv "$work/vmlinux" "$folder/vmlinux"
-mv "$work/initramfs.cpio" "$folder/initramfs.cpio"
-echo "$release" >"$folder/kernel"
-echo "$version" >"$folder/version"
+mkdir "$work/done"
+mv "$work/vmlinux" "$work/initramfs.cpio" "$work/done/"
+echo "$release" >"$work/done/kernel"
+# Last, and as a whole.
+mv "$work/done" "$done"
+echo "$done"

@@ -13,7 +13,8 @@ export interface KvmOptions {
   binary?: string
   /** Default of machines that do not say. `auto`: KVM where it truly runs guests, else TCG. Default `auto`. */
   accel?: 'auto' | 'kvm' | 'tcg'
-  /** Folder for what is made once and used by many machines: guest kernel, unpacked images. Default: `cache` in `stateDir`. */
+  /** Folder for what is made once and used by many machines: guest kernel, unpacked images. Default:
+   * `$XDG_CACHE_HOME/vmkit` or `~/.cache/vmkit`. Machines need it as long as they are there. */
   cacheDir?: string
 }
 
@@ -38,7 +39,7 @@ const schema = lazily(() => {
 export function resolveOptions(options: KvmOptions): ResolvedOptions {
   const given = validate(schema(), options, { root: 'options', driver: DRIVER })
   const { stateDir = defaultStateDir(), binary = 'qemu-system-x86_64', accel = 'auto' } = given
-  const cacheDir = given.cacheDir ?? join(stateDir, 'cache')
+  const cacheDir = given.cacheDir ?? defaultCacheDir()
   for (const [name, path] of Object.entries({ stateDir, cacheDir })) {
     if (!isAbsolute(path)) throw invalidConfig(`options.${name}`, 'an absolute path', path, { driver: DRIVER })
   }
@@ -50,4 +51,9 @@ function defaultStateDir(): string {
   if (process.getuid?.() === 0) return '/var/lib/vmkit/kvm'
   const base = process.env.XDG_STATE_HOME
   return join(base && isAbsolute(base) ? base : join(homedir(), '.local', 'state'), 'vmkit', 'kvm')
+}
+
+function defaultCacheDir(): string {
+  const base = process.env.XDG_CACHE_HOME
+  return join(base && isAbsolute(base) ? base : join(homedir(), '.cache'), 'vmkit')
 }

@@ -52,12 +52,17 @@ static void default_route(int fd, in_addr_t gateway) {
   if (ioctl(fd, SIOCADDRT, &route) != 0) say("setting the default route failed");
 }
 
-/* The interface with this hardware address. */
+/* The interface with this hardware address, or of this name. */
 static int find(const char *mac, char *interface) {
   DIR *entries = opendir("/sys/class/net");
   struct dirent *entry;
   char path[300], text[64];
   int found = -1;
+  if (!strchr(mac, ':')) {
+    if (entries) closedir(entries);
+    snprintf(interface, IFNAMSIZ, "%s", mac);
+    return if_nametoindex(interface) ? 0 : -1;
+  }
   while (entries && found < 0 && (entry = readdir(entries))) {
     if (entry->d_name[0] == '.') continue;
     snprintf(path, sizeof path, "/sys/class/net/%s/address", entry->d_name);
@@ -71,7 +76,7 @@ static int find(const char *mac, char *interface) {
   return found;
 }
 
-/* `nic` is MAC,dhcp or MAC,ADDRESS,MASK,GATEWAY; an empty gateway is none. */
+/* `nic` is WHICH,dhcp or WHICH,ADDRESS,MASK,GATEWAY; WHICH is a hardware address or a name; an empty gateway is none. */
 static void bring_up(const char *value, void *to) {
   char text[200], interface[IFNAMSIZ], *rest = text, *mac, *address, *mask, *gateway;
   int fd = *(int *)to;

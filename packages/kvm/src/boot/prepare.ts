@@ -1,20 +1,38 @@
 /** Makes what a machine boots from, in its folder, at create. */
+import { copyFile, appendFile, chmod } from 'node:fs/promises'
 import type { CallContext, MachineConfig } from '@vmkit/core/driver'
+import type { ContainerConfig } from '@vmkit/oci'
 import { createDisk, inspectDisk } from '../disk/image-file.js'
 import { unsupportedField } from '../errors.js'
 import type { Host } from '../host.js'
 import type { KvmMachineOptions } from '../machine-options.js'
-import type { BootPlan } from '../qemu/machine-spec.js'
+import type { BootPlan, ChannelSpec } from '../qemu/machine-spec.js'
 import { FILES, type MachineFolder } from '../state/machine-folder.js'
+import { ensureGuest, GUEST_CMDLINE } from './guest.js'
+import { cachedDisk, DEFAULT_DISK_SIZE, fingerprint, makeExt4 } from './root-disk.js'
+import { mainCommand, runArchive, runRecords } from './run-spec.js'
+
+const ROOT_SERIAL = 'vmkit-root'
+/** Programs of the host that may talk to one guest at the same time; see `agent/port.ts`. */
+export const EXEC_PORTS = 4
+
+export const execSocket = (port: number): string => `exec${port}.sock`
 
 export async function prepareBoot(
-  _host: Host,
+  host: Host,
   config: MachineConfig,
-  _options: KvmMachineOptions,
+  options: KvmMachineOptions,
   folder: MachineFolder,
-  _ctx: CallContext,
+  ctx: CallContext,
 ): Promise<BootPlan> {
-  const { kernel, disk } = config
+  if (config.rootfs !== undefined) {
+    mainCommand(config)
+    return bootRoot(host, config, options, folder, {}, await rootfsDisk(host, config.rootfs, config.disk?.size, ctx))
+  }
+  return bootDisk(config, folder)
+}
+
+async function bootDisk({ kernel, disk }: MachineConfig, folder: MachineFolder): Promise<BootPlan> {
   if (!kernel && !disk) throw unsupportedField('config', 'it names nothing to boot')
   const base = disk?.image === undefined ? undefined : await inspectDisk(disk.image, 'config.disk.image')
   if (disk) await createDisk({ path: folder.disk, ...(disk.size === undefined ? {} : { size: disk.size }), ...(base ? { base } : {}) })
@@ -26,4 +44,51 @@ export async function prepareBoot(
     agent: 'unknown',
     reportsExit: false,
   }
+}
+
+function rootfsDisk({ options }: Host, rootfs: string, size = DEFAULT_DISK_SIZE, { signal }: CallContext): Promise<string> {
+  const key = `rootfs-${fingerprint(rootfs, 'config.rootfs')}-${size}`
+  return cachedDisk(options.cacheDir, key, (path) => makeExt4(rootfs, path, size, signal))
+}
+
+/** A machine whose root is an ext4 disk and whose command is told to the vmkit guest. */
+async function bootRoot(
+  { options: { cacheDir } }: Host,
+  config: MachineConfig,
+  { network = { kind: 'user' } }: KvmMachineOptions,
+  folder: MachineFolder,
+  image: ContainerConfig,
+  disk: string,
+): Promise<BootPlan> {
+  const guest = await ensureGuest(cacheDir)
+  const channels = guestChannels(config.tty)
+  const records = runRecords(config, image, {
+    root: ROOT_SERIAL,
+    ports: channels.map(({ name }) => name),
+    nics: network.kind === 'none' ? [] : [network.kind === 'user' ? 'user' : 'dhcp'],
+  })
+  await createDisk({ path: folder.disk, base: await inspectDisk(disk, 'config.rootfs') })
+  await copyFile(guest.initramfs, folder.initrd)
+  // It holds the machine's environment.
+  await chmod(folder.initrd, 0o600)
+  await appendFile(folder.initrd, runArchive(records, config.files))
+  return {
+    kind: config.rootfs === undefined ? 'image' : 'rootfs',
+    kernel: { path: guest.kernel, initrd: FILES.initrd, cmdline: GUEST_CMDLINE },
+    disks: [{ id: 'disk', path: FILES.disk, format: 'qcow2', serial: ROOT_SERIAL }],
+    channels,
+    agent: 'yes',
+    ...(image.StopSignal === undefined ? {} : { stopSignal: image.StopSignal }),
+    reportsExit: true,
+    noReboot: true,
+  }
+}
+
+function guestChannels(isTerminal: boolean): ChannelSpec[] {
+  return [
+    { name: 'vmkit.stdout', chardev: { kind: 'file', path: isTerminal ? FILES.mainLog : FILES.stdoutLog, append: true } },
+    { name: 'vmkit.stderr', chardev: { kind: 'file', path: FILES.stderrLog, append: true } },
+    { name: 'vmkit.exit', chardev: { kind: 'file', path: FILES.exit, append: false } },
+    ...Array.from({ length: EXEC_PORTS }, (_, port): ChannelSpec => ({ name: `vmkit.exec.${port}`, chardev: { kind: 'socket', path: execSocket(port) } })),
+  ]
 }

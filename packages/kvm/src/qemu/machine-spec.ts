@@ -129,6 +129,8 @@ export interface BootPlan {
   channels: ChannelSpec[]
   /** Whether the guest is known to bring the guest agent; `unknown` for disks and kernels of the user: then it is asked. */
   agent: 'yes' | 'no' | 'unknown'
+  /** The image's own stop signal, where it has one. */
+  stopSignal?: string
   /** Whether `exit.json`, `stdout.log` and `stderr.log` will be written (OCI boot). */
   reportsExit: boolean
   /** A guest that resets itself ends, as one whose kernel panics or cannot power off does. */

@@ -33,6 +33,8 @@ export const FILES = {
   /** The guest's own report of how its main process ended: `{"code":7}` or `{"signal":9}`, of the last run. */
   exit: 'exit.json',
   disk: 'disk.qcow2',
+  /** The vmkit guest's initramfs with what this machine runs. */
+  initrd: 'initrd.img',
   vnc: 'vnc.sock',
   /** What QEMU itself wrote to stdout and stderr, of the last run. */
   qemuLog: 'qemu.log',
