@@ -8,8 +8,8 @@ import { DRIVER } from '../errors.js'
 import { readJson, writeJson } from '../state/json-file.js'
 import { bootId } from '../state/proc.js'
 import type { QemuBinary } from './binary.js'
-import { BOOT_SECTOR_TEXT, bootSector } from './boot-sector.js'
 import type { Accelerator } from './machine-spec.js'
+import { tinyGuest } from './tiny-guest.js'
 
 export interface AccelChoice {
   accel: Accelerator
@@ -17,6 +17,7 @@ export interface AccelChoice {
   reason: string
 }
 
+const TEXT = 'a guest runs'
 const TRIAL_MS = 5000
 const LOOK_MS = 10
 
@@ -53,7 +54,7 @@ export async function chooseAccel(wanted: Accelerator | 'auto', binary: QemuBina
     }
   }
   const failure = await triedBefore(binary, stateDir, signal)
-  return failure === null ? { accel: 'kvm', reason: 'a boot sector ran under it' } : { accel: 'tcg', reason: failure }
+  return failure === null ? { accel: 'kvm', reason: 'a tiny guest ran under it' } : { accel: 'tcg', reason: failure }
 }
 
 /** The trial's outcome holds for as long as the host is up and QEMU is the same. */
@@ -71,20 +72,18 @@ async function triedBefore(binary: QemuBinary, stateDir: string, signal: AbortSi
   return failure
 }
 
-/** Boots the boot sector. `null` when it wrote its text, else what happened instead. */
+/** Runs the smallest guest. `null` when it wrote its text, else what happened instead. */
 export async function trial(binary: QemuBinary, accel: Accelerator, signal: AbortSignal): Promise<string | null> {
   const { execa } = await import('execa')
   const folder = await mkdtemp(join(tmpdir(), 'vmkit-trial-'))
   const ended = new AbortController()
   try {
-    await writeFile(join(folder, 'boot.img'), bootSector())
-    const disk = { driver: 'raw', 'node-name': 'boot', 'read-only': true, file: { driver: 'file', filename: 'boot.img' } }
+    await writeFile(join(folder, 'guest.rom'), tinyGuest(TEXT))
     const running = execa(
       binary.path,
       [
         ...['-no-user-config', '-nodefaults', '-display', 'none', '-machine', 'pc', '-accel', accel, '-cpu', 'qemu64', '-m', '16'],
-        ...['-chardev', 'file,id=com1,path=out', '-serial', 'chardev:com1'],
-        ...['-blockdev', JSON.stringify(disk), '-device', JSON.stringify({ driver: 'virtio-blk-pci', drive: 'boot' })],
+        ...['-chardev', 'file,id=com1,path=out', '-serial', 'chardev:com1', '-bios', 'guest.rom'],
       ],
       { cwd: folder, stdin: 'ignore', reject: false, timeout: TRIAL_MS, cancelSignal: AbortSignal.any([signal, ended.signal]), forceKillAfterDelay: 100 },
     )
@@ -93,7 +92,7 @@ export async function trial(binary: QemuBinary, accel: Accelerator, signal: Abor
       over = true
     })
     while (!over) {
-      if ((await readFile(join(folder, 'out'), 'latin1').catch(() => '')).includes(BOOT_SECTOR_TEXT)) {
+      if ((await readFile(join(folder, 'out'), 'latin1').catch(() => '')).includes(TEXT)) {
         ended.abort()
         await running
         return null
@@ -102,7 +101,7 @@ export async function trial(binary: QemuBinary, accel: Accelerator, signal: Abor
     }
     signal.throwIfAborted()
     const { timedOut, stderr } = await running
-    return timedOut ? `a boot sector did not run under it within ${TRIAL_MS} ms` : `QEMU failed under it: ${String(stderr).trim().slice(-500)}`
+    return timedOut ? `a tiny guest did not run under it within ${TRIAL_MS} ms` : `QEMU failed under it: ${String(stderr).trim().slice(-500)}`
   } finally {
     ended.abort()
     await rm(folder, { recursive: true, force: true })
