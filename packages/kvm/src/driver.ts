@@ -8,6 +8,7 @@ import { kill, pause, remove, start, stop, wait } from './lifecycle.js'
 import { readLogs } from './logs.js'
 import { type KvmOptions, resolveOptions } from './options.js'
 import { statusOf } from './state/run.js'
+import { screenshot, vncEndpoint } from './screen.js'
 import { infoOf, summaryOf } from './status.js'
 
 export type { KvmMachineOptions } from './machine-options.js'
@@ -72,6 +73,10 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
 
     logs: (id, request, ctx) => readLogs(store.get(id), request, ctx.signal),
     events: (ctx) => readEvents(host, ctx.signal),
+    console: async (id, ctx) => (await import('./console.js')).openConsole(store.get(id), ctx),
+    vnc: async (id) => vncEndpoint(store.get(id)),
+    screenshot: async (id, ctx) => screenshot(store.get(id), ctx),
+    resize: async (id, request, ctx) => (await import('./resize.js')).resize(host, store.get(id), request, ctx),
 
     snapshot: async (id, tag, request, ctx) => (await snapshots()).snapshot(host, store.get(id), tag, request, ctx),
     restore: async (id, tag, ctx) => (await snapshots()).restore(host, store.get(id), tag, ctx),

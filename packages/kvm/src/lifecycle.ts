@@ -9,6 +9,7 @@ import { resolvePorts } from './net/ports.js'
 import { launch } from './qemu/launch.js'
 import type { MachineSpec } from './qemu/machine-spec.js'
 import { connectQmp, type Qmp } from './qmp/client.js'
+import { setPassword } from './screen.js'
 import { specOf } from './spec.js'
 import { machineOptions } from './machine-options.js'
 import { record } from './state/journal.js'
@@ -58,7 +59,9 @@ export async function launchRun(
     launcher: ownIdentity(),
     ready: false,
     startedAt: Date.now(),
+    ...(spec.paused ? { startsPaused: true } : {}),
     accel,
+    memory: spec.memory.bytes,
     ports: [],
     details: { accelReason: reason, qemu: binary.version },
     before,
@@ -68,7 +71,8 @@ export async function launchRun(
   try {
     const { qmp } = await launch(binary, spec, folder, (qemu) => writeRun(folder, (run = { ...run, qemu })), signal, inherited)
     try {
-      run = { ...run, ready: true, ports: await resolvePorts(qmp, machine.config.ports) }
+      const vncPassword = await setPassword(qmp, machine)
+      run = { ...run, ready: true, ports: await resolvePorts(qmp, machine.config.ports), ...(vncPassword === undefined ? {} : { vncPassword }) }
       writeRun(folder, run)
       record(host.options.stateDir, machine, { type: 'started', run: run.number })
       signal.throwIfAborted()
@@ -82,7 +86,7 @@ export async function launchRun(
       signalProcess(run.qemu, 'SIGKILL')
       await untilGone(machine, run, KILLED_MS, new AbortController().signal)
     }
-    forgetRun(folder, previous)
+    forgetRun(folder, previous, before)
     throw signal.aborted ? abortReason(signal) : systemError(error, { operation: 'start', vmId: machine.id })
   }
 }

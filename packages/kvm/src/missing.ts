@@ -1,5 +1,6 @@
 import type { Missing } from '@vmkit/core/driver'
 import { isLayer } from './disk/layers.js'
+import { hasScreen } from './screen.js'
 import type { MachineRecord } from './state/store.js'
 
 /** What one machine lacks although its host has it, each with the reason. */
@@ -17,5 +18,6 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
     const reason = 'QEMU does not save a machine that has a folder of the host mounted'
     Object.assign(missing, { 'snapshot.memory': reason, 'migrate.live': reason })
   }
+  if (!hasScreen({ config })) missing.vnc = 'it has no screen; driverOptions.kvm.screen gives it one'
   return Object.keys(missing).length > 0 ? missing : undefined
 }

@@ -16,15 +16,23 @@ export interface Run {
   launcher: Identity
   /** Absent until QEMU is there. */
   qemu?: Identity
+  /** It came from elsewhere, and stands still until it is told to go on. */
+  startsPaused?: boolean
   /** QEMU has answered. */
   ready: boolean
   startedAt: number
   accel: Accelerator
+  /** Bytes it was started with: the most that a balloon can give back. */
+  memory?: number
+  /** Of the screen, where one is asked for. */
+  vncPassword?: string
   ports: PublishedPort[]
   /** Tap and bridge names, TLS, or whatever else a run decided; for people. */
   details?: Record<string, unknown>
   /** How the machine was before this start, in case nothing comes of it. */
   before: VMStatus
+  /** How it ended, where the files that told it were overwritten by a later start that came to nothing. */
+  ended?: VMStatus
 }
 
 export interface RunStatus extends VMStatus {
@@ -41,8 +49,8 @@ export function writeRun(folder: MachineFolder, run: Run): void {
 }
 
 /** The start came to nothing: the machine is as it was. */
-export function forgetRun(folder: MachineFolder, previous: Run | undefined): void {
-  if (previous) writeRun(folder, previous)
+export function forgetRun(folder: MachineFolder, previous: Run | undefined, before?: VMStatus): void {
+  if (previous) writeRun(folder, { ...previous, ...(before ? { ended: before } : {}) })
   else rmSync(folder.run, { force: true })
 }
 
@@ -67,6 +75,7 @@ export function isRunAlive(run: Run): boolean {
 export function statusOf(folder: MachineFolder): RunStatus {
   const run = readRun(folder)
   if (!run) return { state: 'created' }
+  if (run.ended) return { ...run.ended, run }
   if (run.qemu === undefined) {
     return isAlive(run.launcher) ? { state: 'starting', run } : { ...run.before, run }
   }
@@ -80,7 +89,7 @@ export function statusOf(folder: MachineFolder): RunStatus {
 
 function liveStatus(run: Run, events: readonly LoggedEvent[]): VMStatus {
   if (!run.ready && isAlive(run.launcher)) return { state: 'starting' }
-  let state: VMState = 'running'
+  let state: VMState = run.startsPaused ? 'paused' : 'running'
   let reason: string | undefined
   for (const { event, data } of events) {
     if (event === 'STOP' && state !== 'stopping') state = 'paused'
