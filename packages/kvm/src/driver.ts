@@ -83,7 +83,11 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
     listSnapshots: async (id) => (await snapshots()).listSnapshots(store.get(id)),
     deleteSnapshot: async (id, tag, ctx) => (await snapshots()).deleteSnapshot(host, store.get(id), tag, ctx),
 
+    execStream: async (id, request, ctx) => (await import('./agent/exec.js')).execStream(host.guests, store.get(id), request, ctx),
+
     // Watches and timers belong to calls in flight, and end with them.
-    async close() {},
+    async close() {
+      host.guests.close()
+    },
   }
 }

@@ -1,3 +1,4 @@
+import { type Guests, guests } from './agent/guests.js'
 import type { ResolvedOptions } from './options.js'
 import { type AccelChoice, chooseAccel } from './qemu/accel.js'
 import { type QemuBinary, qemuBinary } from './qemu/binary.js'
@@ -8,6 +9,7 @@ import { type Store, store } from './state/store.js'
 export interface Host {
   readonly options: ResolvedOptions
   readonly store: Store
+  readonly guests: Guests
   /** @throws VMKitError `BACKEND_UNAVAILABLE` */
   qemu(): Promise<QemuBinary>
   /** @throws VMKitError `UNSUPPORTED` when KVM is asked for and cannot be opened */
@@ -19,6 +21,7 @@ export function makeHost(options: ResolvedOptions): Host {
   return {
     options,
     store: store(options.stateDir),
+    guests: guests(),
     qemu,
     accel: async (wanted = options.accel, signal) => chooseAccel(wanted, await qemu(), options.stateDir, signal),
   }

@@ -3,6 +3,11 @@ import { isLayer } from './disk/layers.js'
 import { hasScreen } from './screen.js'
 import type { MachineRecord } from './state/store.js'
 
+const FOREIGN_GUEST = 'it boots a system of its own, which vmkit has no way into'
+const NO_GUEST: Missing = Object.fromEntries(
+  (['exec', 'exec.stream', 'exec.stdin', 'exec.tty', 'exec.kill'] as const).map((capability) => [capability, FOREIGN_GUEST]),
+)
+
 /** What one machine lacks although its host has it, each with the reason. */
 export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config'>): Missing | undefined {
   const missing: Missing = {}
@@ -18,6 +23,7 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
     const reason = 'QEMU does not save a machine that has a folder of the host mounted'
     Object.assign(missing, { 'snapshot.memory': reason, 'migrate.live': reason })
   }
+  if (boot.process === undefined) Object.assign(missing, NO_GUEST)
   if (!hasScreen({ config })) missing.vnc = 'it has no screen; driverOptions.kvm.screen gives it one'
   return Object.keys(missing).length > 0 ? missing : undefined
 }

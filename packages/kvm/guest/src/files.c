@@ -55,21 +55,29 @@ static int read_file(const char *path) {
   return copy(fd, 1, -1);
 }
 
-/* Beside the target, then renamed over it: nobody sees a half. */
+/* A file without a name until it is whole: nobody sees a half, and nothing is left when this process is killed. */
 static int write_file(const char *path, mode_t mode) {
-  char whole[4096], beside[4200];
+  char whole[4096], folder[4096], beside[4200], self[64], *slash;
   int fd, failed = make_folders(path);
   if (failed) return failed;
   /* A link is written through, as a shell's `>` does. */
   if (!realpath(path, whole)) snprintf(whole, sizeof whole, "%s", path);
+  strcpy(folder, whole);
+  slash = strrchr(folder, '/');
+  if (slash == folder) slash[1] = 0;
+  else if (slash) *slash = 0;
   snprintf(beside, sizeof beside, "%s.vmkit-%d", whole, (int)getpid());
-  fd = open(beside, O_WRONLY | O_CREAT | O_EXCL, mode);
+  fd = open(slash ? folder : ".", O_WRONLY | O_TMPFILE, mode);
   if (fd < 0) return errno;
   failed = copy(0, fd, -1);
   if (!failed && fchmod(fd, mode) != 0) failed = errno;
+  snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+  if (!failed && linkat(AT_FDCWD, self, AT_FDCWD, beside, AT_SYMLINK_FOLLOW) != 0) failed = errno;
+  if (!failed && rename(beside, whole) != 0) {
+    failed = errno;
+    unlink(beside);
+  }
   close(fd);
-  if (!failed && rename(beside, whole) != 0) failed = errno;
-  if (failed) unlink(beside);
   return failed;
 }
 

@@ -58,6 +58,7 @@ struct command {
   const struct spec *spec;  /* arg, env, user, workdir */
   const char *group;        /* cgroup below /sys/fs/cgroup; made when missing */
   int in, out, err;         /* -1: /dev/null */
+  int makes_workdir;        /* a missing working folder is made, as container engines do for the main command */
   int tty;                  /* `in` is the slave side of a terminal, which becomes the controlling one */
   int (*builtin)(const struct spec *spec); /* runs this in the child in place of a program */
 };

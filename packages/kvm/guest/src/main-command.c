@@ -41,7 +41,7 @@ static void watch(int epoll, int which) {
 }
 
 int main_start(int epoll, const char **why) {
-  struct command command = {.spec = &run, .group = GROUP, .in = -1, .out = -1, .err = -1};
+  struct command command = {.spec = &run, .group = GROUP, .makes_workdir = 1, .in = -1, .out = -1, .err = -1};
   const char *pids = spec_get(&run, "pids", "");
   int ends[2], which;
   to[FROM_STDOUT] = port_open("vmkit.stdout", O_WRONLY);

@@ -23,7 +23,7 @@
 #define OUTPUT_WINDOW 262144
 
 enum { HELLO = 1, START, INPUT, INPUT_END, KILL, RESIZE, CREDIT, REQUEST, ATTACH };
-enum { WELCOME = 1, STARTED, FAILED, OUTPUT, EXIT, MORE, ANSWER };
+enum { WELCOME = 1, STARTED, FAILED, OUTPUT, EXIT, MORE, ANSWER, CLOSED };
 
 struct header {
   uint32_t magic;
@@ -210,6 +210,7 @@ static void push_input(struct session *session) {
     if (wrote < 0 && errno == EAGAIN) break;
     if (wrote < 0) {
       close_input(session); /* nobody reads it */
+      send_frame(&ports[session->port], CLOSED, 0, session->number, NULL, 0);
       break;
     }
     session->waiting_from += wrote;

@@ -34,10 +34,9 @@ static void add_unless_set(struct list *list, const char *name, char *text) {
   add(text, list);
 }
 
-/* An existing folder is entered, a missing one is made, as container engines do. */
-static int enter(const char *folder) {
+static int enter(const char *folder, int makes) {
   if (chdir(folder) == 0) return 0;
-  if (errno != ENOENT) return -1;
+  if (errno != ENOENT || !makes) return -1;
   errno = make_folders(folder);
   if (errno != 0) return -1;
   if (mkdir(folder, 0755) != 0 && errno != EEXIST) return -1;
@@ -75,7 +74,7 @@ static void child(const struct command *command, int report_to) {
   redirect(command->out, 1);
   redirect(command->err, 2);
   if (command->builtin) {
-    if (enter(spec_get(command->spec, "workdir", "/")) != 0) report(report_to, STEP_WORKDIR);
+    if (enter(spec_get(command->spec, "workdir", "/"), command->makes_workdir) != 0) report(report_to, STEP_WORKDIR);
     close(report_to);
     _exit(command->builtin(command->spec));
   }
@@ -94,7 +93,7 @@ static void child(const struct command *command, int report_to) {
   args.items[args.count] = NULL;
   env.items[env.count] = NULL;
   if (command->tty) fchown(0, account.uid, -1);
-  if (enter(spec_get(command->spec, "workdir", "/")) != 0) report(report_to, STEP_WORKDIR);
+  if (enter(spec_get(command->spec, "workdir", "/"), command->makes_workdir) != 0) report(report_to, STEP_WORKDIR);
   if (setgroups(account.count, account.groups) != 0 || setgid(account.gid) != 0 || setuid(account.uid) != 0) report(report_to, STEP_USER);
   if (args.count == 0) {
     errno = EINVAL;

@@ -6,18 +6,14 @@ import { createDisk, inspectDisk } from '../disk/image-file.js'
 import { unsupportedField } from '../errors.js'
 import type { Host } from '../host.js'
 import type { KvmMachineOptions } from '../machine-options.js'
-import type { BootPlan, ChannelSpec } from '../qemu/machine-spec.js'
+import type { BootPlan } from '../qemu/machine-spec.js'
 import { FILES, type MachineFolder } from '../state/machine-folder.js'
+import { guestChannels } from './channels.js'
 import { ensureGuest, GUEST_CMDLINE } from './guest.js'
 import { cachedDisk, DEFAULT_DISK_SIZE, fingerprint, makeExt4 } from './root-disk.js'
-import { mainCommand, runArchive, runRecords } from './run-spec.js'
+import { mainCommand, processOf, runArchive, runRecords } from './run-spec.js'
 
 const ROOT_SERIAL = 'vmkit-root'
-/** Programs of the host that may talk to one guest at the same time; see `agent/port.ts`. */
-export const EXEC_PORTS = 4
-
-export const execSocket = (port: number): string => `exec${port}.sock`
-
 export async function prepareBoot(
   host: Host,
   config: MachineConfig,
@@ -78,17 +74,9 @@ async function bootRoot(
     disks: [{ id: 'disk', path: FILES.disk, format: 'qcow2', serial: ROOT_SERIAL }],
     channels,
     agent: 'yes',
+    process: processOf(config, image),
     ...(image.StopSignal === undefined ? {} : { stopSignal: image.StopSignal }),
     reportsExit: true,
     noReboot: true,
   }
-}
-
-function guestChannels(isTerminal: boolean): ChannelSpec[] {
-  return [
-    { name: 'vmkit.stdout', chardev: { kind: 'file', path: isTerminal ? FILES.mainLog : FILES.stdoutLog, append: true } },
-    { name: 'vmkit.stderr', chardev: { kind: 'file', path: FILES.stderrLog, append: true } },
-    { name: 'vmkit.exit', chardev: { kind: 'file', path: FILES.exit, append: false } },
-    ...Array.from({ length: EXEC_PORTS }, (_, port): ChannelSpec => ({ name: `vmkit.exec.${port}`, chardev: { kind: 'socket', path: execSocket(port) } })),
-  ]
 }

@@ -5,6 +5,7 @@
 import { invalidConfig, type MachineConfig } from '@vmkit/core/driver'
 import type { ContainerConfig } from '@vmkit/oci'
 import { DRIVER } from '../errors.js'
+import type { ImageProcess } from '../qemu/machine-spec.js'
 import { cpioArchive } from './cpio.js'
 
 export type Records = readonly (readonly [key: string, value: string])[]
@@ -22,6 +23,16 @@ export function mainCommand(config: Pick<MachineConfig, 'command' | 'args'>, ima
   return command
 }
 
+/** As whom, where and in what environment the programs of an image run. */
+export function processOf(config: MachineConfig, image: ContainerConfig): ImageProcess {
+  const imageEnv = (image.Env ?? []).filter((entry) => !((entry.split('=')[0] as string) in config.env))
+  return {
+    env: [...imageEnv, ...Object.entries(config.env).map(([name, value]) => `${name}=${value}`)],
+    user: config.user ?? image.User ?? '',
+    workdir: config.workdir || image.WorkingDir || '/',
+  }
+}
+
 export interface RunFacts {
   /** Serial of the disk with the root file system. */
   root: string
@@ -36,8 +47,7 @@ export interface RunFacts {
 const USER_NETWORK = { address: '10.0.2.15', mask: '255.255.255.0', gateway: '10.0.2.2', dns: '10.0.2.3' }
 
 export function runRecords(config: MachineConfig, image: ContainerConfig, facts: RunFacts): Records {
-  const imageEnv = (image.Env ?? []).filter((entry) => !((entry.split('=')[0] as string) in config.env))
-  const env = [...imageEnv, ...Object.entries(config.env).map(([name, value]) => `${name}=${value}`)]
+  const { env, user, workdir } = processOf(config, image)
   const { dns } = USER_NETWORK
   return [
     ['root', facts.root],
@@ -45,8 +55,8 @@ export function runRecords(config: MachineConfig, image: ContainerConfig, facts:
     ['hostname', config.name],
     ...mainCommand(config, image).map((argument) => ['arg', argument] as const),
     ...env.map((entry) => ['env', entry] as const),
-    ['user', config.user ?? image.User ?? ''],
-    ['workdir', config.workdir || image.WorkingDir || '/'],
+    ['user', user],
+    ['workdir', workdir],
     ['tty', config.tty ? '1' : '0'],
     ['stdin', config.stdin ? '1' : '0'],
     ...(config.pids === undefined ? [] : [['pids', String(config.pids)] as const]),

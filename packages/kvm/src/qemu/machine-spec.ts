@@ -118,6 +118,15 @@ export interface MachineSpec {
   extra: string[]
 }
 
+/** What every program of an image starts with. */
+export interface ImageProcess {
+  /** NAME=value. */
+  env: string[]
+  /** Name or number, with `:group`; '' is root. */
+  user: string
+  workdir: string
+}
+
 /**
  * What `prepareBoot` makes of a config at create, kept in the record: the part of the spec that says what the machine boots.
  * Everything in it is plain JSON.
@@ -129,6 +138,8 @@ export interface BootPlan {
   channels: ChannelSpec[]
   /** Whether the guest is known to bring the guest agent; `unknown` for disks and kernels of the user: then it is asked. */
   agent: 'yes' | 'no' | 'unknown'
+  /** Only for machines of the vmkit guest. */
+  process?: ImageProcess
   /** The image's own stop signal, where it has one. */
   stopSignal?: string
   /** Whether `exit.json`, `stdout.log` and `stderr.log` will be written (OCI boot). */
