@@ -5,7 +5,7 @@ import { type CallContext, type MachineConfig, VMKitError } from '@vmkit/core/dr
 import { createDisk } from '../src/disk/image-file.js'
 import { type Host, makeHost } from '../src/host.js'
 import { remove, start } from '../src/lifecycle.js'
-import { resolveOptions } from '../src/options.js'
+import { type MigrationOptions, resolveOptions } from '../src/options.js'
 import { type Machine, newIdentity, newMac } from '../src/state/store.js'
 import { untilChange } from '../src/state/watch.js'
 import { temporaryFolder } from './bare-qemu.js'
@@ -20,9 +20,9 @@ export interface Bed extends AsyncDisposable {
   counting(name?: string, options?: Record<string, unknown>): Promise<Machine>
 }
 
-export async function bed(): Promise<Bed> {
+export async function bed(migration: MigrationOptions = {}): Promise<Bed> {
   const folder = temporaryFolder()
-  const host = makeHost(resolveOptions({ stateDir: folder.path, accel: 'tcg' }))
+  const host = makeHost(resolveOptions({ stateDir: folder.path, accel: 'tcg', migration }))
   const image = join(folder.path, 'counter,"image".raw')
   writeCounterImage(image)
   return {

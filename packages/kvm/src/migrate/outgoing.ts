@@ -26,6 +26,10 @@ export interface OutgoingOptions {
   /** Moves on before all memory is there, after one round. The guest waits for what it misses. */
   postCopy?: boolean
   phase: Progress['phase']
+  /** With `pause-before-switchover`: the guest stands still, and the last round waits for this. */
+  onPaused?(): Promise<void>
+  /** The guest is about to go on at the target, before all its memory is there. */
+  onPostCopy?(): Promise<void>
 }
 
 export type MigrationCapability = 'x-ignore-shared' | 'postcopy-ram' | 'auto-converge' | 'pause-before-switchover'
@@ -61,7 +65,7 @@ export async function migrate(qmp: Qmp, options: OutgoingOptions, ctx: Pick<Call
     'tls-creds': tlsCredentials,
     'tls-hostname': tlsHostname,
   })
-  const over = untilOver(qmp, options.postCopy ?? false)
+  const over = untilOver(qmp, options)
   over.catch(() => {})
   const query = (): Promise<MigrationInfo> => qmp.execute<MigrationInfo>('query-migrate')
   const cancel = (): void => void qmp.execute('migrate_cancel').catch(() => {})
@@ -97,10 +101,22 @@ export async function migrate(qmp: Qmp, options: OutgoingOptions, ctx: Pick<Call
   }
 }
 
-async function untilOver(qmp: Qmp, postCopy: boolean): Promise<string> {
+async function untilOver(qmp: Qmp, { postCopy = false, onPaused, onPostCopy }: OutgoingOptions): Promise<string> {
   for await (const { event, data } of qmp.events()) {
-    if (postCopy && event === 'MIGRATION_PASS' && Number(data.pass) >= 2) void qmp.execute('migrate-start-postcopy').catch(() => {})
-    if (event === 'MIGRATION' && OVER.has(String(data.status))) return String(data.status)
+    if (postCopy && event === 'MIGRATION_PASS' && Number(data.pass) >= 2) await qmp.execute('migrate-start-postcopy').catch(() => {})
+    if (event !== 'MIGRATION') continue
+    const status = String(data.status)
+    if (OVER.has(status)) return status
+    if (status === 'postcopy-active') await onPostCopy?.()
+    if (status === 'pre-switchover') {
+      try {
+        await onPaused?.()
+        await qmp.execute('migrate-continue', { state: 'pre-switchover' })
+      } catch (error) {
+        await qmp.execute('migrate_cancel').catch(() => {})
+        throw error
+      }
+    }
   }
   throw new VMKitError('ABORTED', 'The connection to QEMU was closed during a migration', { driver: DRIVER })
 }

@@ -1,37 +1,13 @@
 /** Puts a new top over every disk of a machine, so that what is below stays as it is from now on. */
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { VMKitError } from '@vmkit/core/driver'
 import { createDisk } from '../disk/image-file.js'
-import { addLayer, chainOf, isLayer, newLayerName } from '../disk/layers.js'
-import { DRIVER } from '../errors.js'
+import { addLayer, chainOf, newLayerName } from '../disk/layers.js'
+import { ownDisks, withTops } from '../disk/own-disks.js'
 import type { Host } from '../host.js'
-import type { DiskSpec } from '../qemu/machine-spec.js'
 import type { Qmp } from '../qmp/client.js'
 import type { Machine } from '../state/store.js'
-
-/** The disks that a snapshot holds: those that the machine writes to. @throws VMKitError `UNSUPPORTED` for one that is not its own */
-export function ownDisks({ id, boot }: Machine): DiskSpec[] {
-  const written = boot.disks.filter(({ readOnly, bus }) => !readOnly && bus !== 'cdrom')
-  const foreign = written.find(({ path, format }) => format !== 'qcow2' || !isLayer(path))
-  if (foreign) {
-    throw new VMKitError(
-      'UNSUPPORTED',
-      `The disk ${foreign.id} is a file outside of the machine (${foreign.path}): a snapshot cannot hold it`,
-      {
-        driver: DRIVER,
-        vmId: id,
-        capability: 'snapshot.disk',
-        hint: 'Give the machine only disks of its own, or read-only ones',
-      },
-    )
-  }
-  return written
-}
-
-export function withTops(disks: readonly DiskSpec[], tops: Readonly<Record<string, string>>): DiskSpec[] {
-  return disks.map((disk) => ({ ...disk, path: tops[disk.id] ?? disk.path }))
-}
+import { liveTops } from './live.js'
 
 export interface Frozen {
   machine: Machine
@@ -54,27 +30,19 @@ export function setTops(host: Host, machine: Machine, tops: Readonly<Record<stri
   return host.store.update(machine, { boot: { ...machine.boot, disks: withTops(machine.boot.disks, tops) } })
 }
 
-interface BlockInfo {
-  qdev?: string
-  inserted?: { file: string; 'node-name': string }
-}
-
 /**
  * For a machine with a QEMU, at one instant for all disks. The record names the new tops before QEMU writes to them: if
  * this process dies in between, the next start finds an overlay that is empty, and all that was written below it.
  */
 export async function freezeLive(host: Host, machine: Machine, qmp: Qmp): Promise<Frozen> {
-  const disks = ownDisks(machine)
   const { path } = machine.folder
-  const blocks = await qmp.execute<BlockInfo[]>('query-block')
   const layers: Record<string, string> = {}
   const tops: Record<string, string> = {}
   const actions: { type: string; data: Record<string, string> }[] = []
   const nodes: string[] = []
   let updated: Machine | undefined
   try {
-    for (const { id } of disks) {
-      const { file, 'node-name': node } = insertedIn(blocks, id, machine)
+    for (const [id, { file, node }] of Object.entries(await liveTops(machine, qmp))) {
       const top = newLayerName(id)
       const overlay = `${id}-${top.split('.')[1]}`
       layers[id] = file
@@ -102,10 +70,4 @@ export async function freezeLive(host: Host, machine: Machine, qmp: Qmp): Promis
     for (const top of Object.values(tops)) await rm(join(path, top), { force: true })
     throw error
   }
-}
-
-function insertedIn(blocks: readonly BlockInfo[], disk: string, machine: Machine): NonNullable<BlockInfo['inserted']> {
-  const found = blocks.find(({ qdev }) => qdev?.split('/').includes(`${disk}-device`))?.inserted
-  if (!found) throw new VMKitError('BACKEND_ERROR', `QEMU does not know the disk ${disk}`, { driver: DRIVER, vmId: machine.id })
-  return found
 }

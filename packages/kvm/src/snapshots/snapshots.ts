@@ -2,6 +2,7 @@
 import { closeSync, openSync, rmSync } from 'node:fs'
 import { type CallContext, type MachineRef, type SnapshotInfo, VMKitError } from '@vmkit/core/driver'
 import { addLayer, dropUnusedLayers } from '../disk/layers.js'
+import { ownDisks, withTops } from '../disk/own-disks.js'
 import { DRIVER, invalidState, systemError } from '../errors.js'
 import type { Host } from '../host.js'
 import { command, end, launchRun } from '../lifecycle.js'
@@ -14,7 +15,8 @@ import { record } from '../state/journal.js'
 import { withLock } from '../state/lock.js'
 import { forgetRun, statusOf } from '../state/run.js'
 import type { Machine } from '../state/store.js'
-import { type Frozen, freezeAtRest, freezeLive, ownDisks, setTops, withTops } from './freeze-disks.js'
+import { type Frozen, freezeAtRest, freezeLive, setTops } from './freeze-disks.js'
+import { readyToMigrate, versionedName } from './live.js'
 import { saveMemory } from './memory-file.js'
 import {
   addSnapshot,
@@ -82,10 +84,7 @@ async function takeLive(
     const { layers } = await freezeLive(host, machine, qmp)
     return { tag, createdAt: Date.now(), disks: layers }
   }
-  const { status } = await qmp.execute<{ status: string }>('query-status')
-  const wasRunning = status === 'running'
-  // QEMU 7.2 saves a machine that stands still since it was saved only after it ran again, be it for an instant.
-  if (status === 'postmigrate') await qmp.execute('cont')
+  const wasRunning = await readyToMigrate(qmp)
   await qmp.execute('stop')
   try {
     const version = await versionedName(qmp)
@@ -96,12 +95,6 @@ async function takeLive(
   } finally {
     if (wasRunning) await qmp.execute('cont')
   }
-}
-
-/** `pc-q35-7.2`, where the command line said `q35`: a later QEMU means another machine by that. */
-export async function versionedName(qmp: Qmp): Promise<string> {
-  const type = await qmp.execute<string>('qom-get', { path: '/machine', property: 'type' })
-  return type.replace(/-machine$/, '')
 }
 
 export async function listSnapshots({ folder }: Machine): Promise<SnapshotInfo[]> {
