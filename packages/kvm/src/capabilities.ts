@@ -10,6 +10,9 @@ export const capabilities = Object.freeze({
   'exec.stdin': 'probe',
   'exec.tty': 'probe',
   'exec.kill': 'probe',
+  files: 'probe',
+  'files.archive': 'probe',
+  'limits.pids': 'probe',
   console: true,
   vnc: 'probe',
   resize: true,
@@ -18,4 +21,6 @@ export const capabilities = Object.freeze({
   'limits.memory': true,
   'snapshot.disk': 'probe',
   'snapshot.memory': 'probe',
+  'migrate.cold': 'probe',
+  'migrate.live': 'probe',
 } as const) satisfies CapabilityManifest

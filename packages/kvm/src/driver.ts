@@ -1,4 +1,5 @@
 import type { VMDriver } from '@vmkit/core/driver'
+import { guestFiles } from './agent/files.js'
 import { capabilities } from './capabilities.js'
 import { create } from './create.js'
 import { DRIVER } from './errors.js'
@@ -6,9 +7,10 @@ import { readEvents } from './events.js'
 import { makeHost } from './host.js'
 import { kill, pause, remove, start, stop, wait } from './lifecycle.js'
 import { readLogs } from './logs.js'
+import type { Incomings } from './migrate/incoming.js'
 import { type KvmOptions, resolveOptions } from './options.js'
-import { statusOf } from './state/run.js'
 import { screenshot, vncEndpoint } from './screen.js'
+import { statusOf } from './state/run.js'
 import { infoOf, summaryOf } from './status.js'
 
 export type { KvmMachineOptions } from './machine-options.js'
@@ -43,6 +45,8 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
   const host = makeHost(resolveOptions(options))
   const { store } = host
   const snapshots = () => import('./snapshots/snapshots.js')
+  let incoming: Promise<Incomings> | undefined
+  const arrivals = (): Promise<Incomings> => (incoming ??= import('./migrate/incoming.js').then(({ incomings }) => incomings(host)))
 
   return {
     name: DRIVER,
@@ -81,12 +85,19 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
     snapshot: async (id, tag, request, ctx) => (await snapshots()).snapshot(host, store.get(id), tag, request, ctx),
     restore: async (id, tag, ctx) => (await snapshots()).restore(host, store.get(id), tag, ctx),
     listSnapshots: async (id) => (await snapshots()).listSnapshots(store.get(id)),
+    prepareIncoming: async (offer, ctx) => (await arrivals()).prepare(offer, ctx),
+    migrateOut: async (id, ticket, request, ctx) =>
+      (await import('./migrate/send.js')).migrateOut(host, store.get(id), ticket, request, ctx),
+    finishIncoming: async (ticket) => (await arrivals()).finish(ticket),
+    cancelIncoming: async (ticket) => (await arrivals()).cancel(ticket),
     deleteSnapshot: async (id, tag, ctx) => (await snapshots()).deleteSnapshot(host, store.get(id), tag, ctx),
 
+    files: guestFiles(host),
     execStream: async (id, request, ctx) => (await import('./agent/exec.js')).execStream(host.guests, store.get(id), request, ctx),
 
     // Watches and timers belong to calls in flight, and end with them.
     async close() {
+      await (await incoming)?.close()
       host.guests.close()
     },
   }

@@ -5,7 +5,10 @@ import type { MachineRecord } from './state/store.js'
 
 const FOREIGN_GUEST = 'it boots a system of its own, which vmkit has no way into'
 const NO_GUEST: Missing = Object.fromEntries(
-  (['exec', 'exec.stream', 'exec.stdin', 'exec.tty', 'exec.kill'] as const).map((capability) => [capability, FOREIGN_GUEST]),
+  (['exec', 'exec.stream', 'exec.stdin', 'exec.tty', 'exec.kill', 'files', 'files.archive', 'limits.pids'] as const).map((capability) => [
+    capability,
+    FOREIGN_GUEST,
+  ]),
 )
 
 /** What one machine lacks although its host has it, each with the reason. */
@@ -14,8 +17,14 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
   const written = boot.disks.filter(({ readOnly, bus }) => !readOnly && bus !== 'cdrom')
   const foreign = written.find(({ path, format }) => format !== 'qcow2' || !isLayer(path))
   if (foreign) {
-    const reason = `the disk ${foreign.id} is a file outside of the machine, which a snapshot cannot hold`
-    Object.assign(missing, { 'snapshot.disk': reason, 'snapshot.memory': reason, clone: reason })
+    const reason = `the disk ${foreign.id} is a file outside of the machine, which snapshots, clones and migrations cannot take along`
+    Object.assign(missing, {
+      'snapshot.disk': reason,
+      'snapshot.memory': reason,
+      clone: reason,
+      'migrate.cold': reason,
+      'migrate.live': reason,
+    })
   } else if (written.length === 0) {
     missing['snapshot.disk'] = 'it has no disk of its own'
   }
