@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static const char *const STEPS[] = {"user", "workdir", "command", "cgroup"};
@@ -75,7 +76,8 @@ static void child(const struct command *command, int report_to) {
   redirect(command->err, 2);
   if (command->builtin) {
     if (enter(spec_get(command->spec, "workdir", "/"), command->makes_workdir) != 0) report(report_to, STEP_WORKDIR);
-    close(report_to);
+    /* No exec closes them for it; its own stdin would never end. */
+    syscall(SYS_close_range, 3, ~0u, 0);
     _exit(command->builtin(command->spec));
   }
   if (account_find(spec_get(command->spec, "user", ""), &account) != 0) {
