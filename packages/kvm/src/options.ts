@@ -23,7 +23,8 @@ export interface KvmOptions {
 export interface MigrationOptions {
   /** Address of this host at which sources reach it over TCP; a free port is taken. Default: UNIX sockets, for sources on this host. */
   host?: string
-  /** Folder with certificates, named as QEMU's `tls-creds-x509` wants them. Needs `host` on the target. */
+  /** Folder with certificates, named as QEMU's `tls-creds-x509` wants them. Put a `dh-params.pem`
+   * with them, else QEMU makes one at every start, which takes many seconds. Needs `host` on the target. */
   tls?: string
   /** `auto`: where both state folders are on one file system, the disks are shared by hard links. `copy`: always sent. Default `auto`. */
   storage?: 'auto' | 'copy'

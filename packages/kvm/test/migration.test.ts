@@ -189,6 +189,8 @@ function makeCertificates(folder: string): void {
     '-out',
     'ca-cert.pem',
   )
+  // Without it QEMU makes one at every start, which takes many seconds.
+  openssl('genpkey', '-genparam', '-algorithm', 'DH', '-pkeyopt', 'group:ffdhe2048', '-out', 'dh-params.pem')
   for (const name of ['server', 'client']) {
     const usage = [
       '-addext',

@@ -131,15 +131,18 @@ async function receive(host: Host, incoming: Incoming, method: string, args: Rec
       return launchIncoming(host, incoming, known(), args.shared === true, args.capabilities as never)
     case 'commit': {
       if (incoming.qmp) {
-        if (!args.postCopy) await untilArrived(incoming.qmp, new AbortController().signal)
-        await incoming.qmp.execute('nbd-server-stop').catch(() => {})
+        // QEMU takes `cont` before the last byte was read, and goes on when it was.
         if (args.run === true) await incoming.qmp.execute('cont')
+        else await untilArrived(incoming.qmp, new AbortController().signal)
       }
       incoming.arrived = true
       return null
     }
     case 'arrived':
-      if (incoming.qmp) await untilArrived(incoming.qmp, new AbortController().signal)
+      if (incoming.qmp) {
+        await untilArrived(incoming.qmp, new AbortController().signal)
+        await incoming.qmp.execute('nbd-server-stop').catch(() => {})
+      }
       return null
     default:
       throw new VMKitError('UNSUPPORTED', `This vmkit knows no ${JSON.stringify(method)}`, { driver: DRIVER })

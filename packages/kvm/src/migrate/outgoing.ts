@@ -28,8 +28,8 @@ export interface OutgoingOptions {
   phase: Progress['phase']
   /** With `pause-before-switchover`: the guest stands still, and the last round waits for this. */
   onPaused?(): Promise<void>
-  /** The guest is about to go on at the target, before all its memory is there. */
-  onPostCopy?(): Promise<void>
+  /** All is sent, or with post-copy enough of it: the guest stands still until the target is told to go on. */
+  onSwitch?(): Promise<void>
 }
 
 export type MigrationCapability = 'x-ignore-shared' | 'postcopy-ram' | 'auto-converge' | 'pause-before-switchover'
@@ -101,13 +101,14 @@ export async function migrate(qmp: Qmp, options: OutgoingOptions, ctx: Pick<Call
   }
 }
 
-async function untilOver(qmp: Qmp, { postCopy = false, onPaused, onPostCopy }: OutgoingOptions): Promise<string> {
+async function untilOver(qmp: Qmp, { postCopy = false, onPaused, onSwitch }: OutgoingOptions): Promise<string> {
   for await (const { event, data } of qmp.events()) {
     if (postCopy && event === 'MIGRATION_PASS' && Number(data.pass) >= 2) await qmp.execute('migrate-start-postcopy').catch(() => {})
     if (event !== 'MIGRATION') continue
     const status = String(data.status)
+    // At once: every command that comes first is downtime.
+    if (status === 'completed' || status === 'postcopy-active') await onSwitch?.()
     if (OVER.has(status)) return status
-    if (status === 'postcopy-active') await onPostCopy?.()
     if (status === 'pre-switchover') {
       try {
         await onPaused?.()

@@ -108,10 +108,12 @@ async function sendLive(
     : undefined
   const stopped = untilStopped(qmp)
   let committed = false
+  let wentOnAt = 0
   const commit = async (): Promise<void> => {
     if (committed) return
     committed = true
-    await wire.call('commit', { run: wasRunning, postCopy })
+    await wire.call('commit', { run: wasRunning })
+    wentOnAt = Date.now()
   }
   try {
     bytes += (await mirror?.bytes()) ?? 0
@@ -126,14 +128,12 @@ async function sendLive(
         ...(bandwidth === undefined ? {} : { bandwidth }),
         ...(secure ? { tlsCredentials: TLS_ID, tlsHostname: secure.hostname } : {}),
         onPaused: async () => mirror?.finish(),
-        // The guest goes on there while its memory still comes.
-        onPostCopy: commit,
+        onSwitch: commit,
       },
       ctx,
     )
-    await commit()
-    const downtimeMs = wasRunning ? performance.now() - ((await stopped.at) ?? performance.now()) : 0
-    if (postCopy) await wire.call('arrived')
+    await wire.call('arrived')
+    const downtimeMs = wasRunning ? Math.max(0, wentOnAt - ((await stopped.at) ?? wentOnAt)) : 0
     return { downtimeMs, bytes: bytes + (info.ram?.transferred ?? 0) }
   } catch (error) {
     await mirror?.cancel().catch(() => {})
@@ -145,14 +145,14 @@ async function sendLive(
   }
 }
 
-/** When the guest was stopped for the last round, by this process' clock. */
+/** When the guest was stopped for the last round, by this host's clock. */
 function untilStopped(qmp: Qmp): { at: Promise<number | undefined>; forget(): void } {
   const reader = qmp.events()[Symbol.asyncIterator]()
   const at = (async () => {
     for (;;) {
       const { value, done } = await reader.next()
       if (done) return undefined
-      if (value.event === 'STOP') return performance.now()
+      if (value.event === 'STOP') return value.at
     }
   })()
   at.catch(() => {})
