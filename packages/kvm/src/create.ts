@@ -1,5 +1,7 @@
 import { type CallContext, invalidConfig, type MachineConfig, type MachineRef } from '@vmkit/core/driver'
+import { placeFirmware } from './boot/firmware.js'
 import { prepareBoot } from './boot/prepare.js'
+import { resolveDevices } from './devices.js'
 import { unsupportedField } from './errors.js'
 import type { Host } from './host.js'
 import { type KvmMachineOptions, machineOptions } from './machine-options.js'
@@ -16,10 +18,12 @@ export async function create(host: Host, config: MachineConfig, ctx: CallContext
   check(config, options)
   await host.qemu()
   host.store.cleanUp()
-  const machine = await host.store.add({ ...newIdentity(), name: config.name, createdAt: Date.now(), config }, async (folder) => {
-    const boot = await prepareBoot(host, config, options, folder, ctx)
+  const kept = { ...config, devices: await resolveDevices(config) }
+  const machine = await host.store.add({ ...newIdentity(), name: config.name, createdAt: Date.now(), config: kept }, async (folder) => {
+    const boot = await prepareBoot(host, kept, options, folder, ctx)
+    const firmware = options.uefi ? await placeFirmware(folder) : undefined
     ctx.signal.throwIfAborted()
-    return { boot, macs: [newMac()] }
+    return { boot: { ...boot, ...(firmware ? { firmware } : {}) }, macs: [newMac()] }
   })
   record(host.options.stateDir, machine, { type: 'created' })
   const missing = missingOf(machine)

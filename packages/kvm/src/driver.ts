@@ -1,7 +1,9 @@
 import type { VMDriver } from '@vmkit/core/driver'
 import { guestFiles } from './agent/files.js'
+import { kvmImages } from './boot/image-store.js'
 import { capabilities } from './capabilities.js'
 import { create } from './create.js'
+import { attachDevice, detachDevice } from './devices.js'
 import { DRIVER } from './errors.js'
 import { readEvents } from './events.js'
 import { makeHost } from './host.js'
@@ -18,6 +20,8 @@ export type { KvmOptions } from './options.js'
 export { capabilities }
 
 const FIELDS: VMDriver['fields'] = Object.freeze([
+  'image',
+  'pull',
   'rootfs',
   'kernel',
   'disk',
@@ -80,11 +84,14 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
     console: async (id, ctx) => (await import('./console.js')).openConsole(store.get(id), ctx),
     vnc: async (id) => vncEndpoint(store.get(id)),
     screenshot: async (id, ctx) => screenshot(store.get(id), ctx),
+    attachDevice: async (id, device, ctx) => attachDevice(host, store.get(id), device, ctx),
+    detachDevice: async (id, deviceId, ctx) => detachDevice(host, store.get(id), deviceId, ctx),
     resize: async (id, request, ctx) => (await import('./resize.js')).resize(host, store.get(id), request, ctx),
 
     snapshot: async (id, tag, request, ctx) => (await snapshots()).snapshot(host, store.get(id), tag, request, ctx),
     restore: async (id, tag, ctx) => (await snapshots()).restore(host, store.get(id), tag, ctx),
     listSnapshots: async (id) => (await snapshots()).listSnapshots(store.get(id)),
+    clone: async (id, request, ctx) => (await import('./snapshots/clone.js')).clone(host, store.get(id), request, ctx),
     prepareIncoming: async (offer, ctx) => (await arrivals()).prepare(offer, ctx),
     migrateOut: async (id, ticket, request, ctx) =>
       (await import('./migrate/send.js')).migrateOut(host, store.get(id), ticket, request, ctx),
@@ -92,7 +99,9 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
     cancelIncoming: async (ticket) => (await arrivals()).cancel(ticket),
     deleteSnapshot: async (id, tag, ctx) => (await snapshots()).deleteSnapshot(host, store.get(id), tag, ctx),
 
+    images: kvmImages(host),
     files: guestFiles(host),
+    attach: async (id, ctx) => (await import('./attach.js')).attach(host, store.get(id), ctx),
     execStream: async (id, request, ctx) => (await import('./agent/exec.js')).execStream(host.guests, store.get(id), request, ctx),
 
     // Watches and timers belong to calls in flight, and end with them.

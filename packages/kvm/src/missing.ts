@@ -1,11 +1,12 @@
 import type { Missing } from '@vmkit/core/driver'
 import { isLayer } from './disk/layers.js'
+import { machineOptions } from './machine-options.js'
 import { hasScreen } from './screen.js'
 import type { MachineRecord } from './state/store.js'
 
 const FOREIGN_GUEST = 'it boots a system of its own, which vmkit has no way into'
 const NO_GUEST: Missing = Object.fromEntries(
-  (['exec', 'exec.stream', 'exec.stdin', 'exec.tty', 'exec.kill', 'files', 'files.archive', 'limits.pids'] as const).map((capability) => [
+  (['exec', 'exec.stream', 'exec.stdin', 'exec.tty', 'exec.kill', 'attach', 'files', 'files.archive', 'limits.pids'] as const).map((capability) => [
     capability,
     FOREIGN_GUEST,
   ]),
@@ -28,11 +29,17 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
   } else if (written.length === 0) {
     missing['snapshot.disk'] = 'it has no disk of its own'
   }
+  const device = config.devices.find(({ type }) => type !== 'disk') ?? config.devices.find((disk) => disk.type === 'disk' && !disk.readOnly)
+  if (device) {
+    const reason = `its device ${device.id} is not its own: detach it first`
+    for (const capability of ['snapshot.disk', 'snapshot.memory', 'clone', 'migrate.cold', 'migrate.live', 'bundle'] as const) missing[capability] = reason
+  }
   if (config.mounts.length > 0) {
     const reason = 'QEMU does not save a machine that has a folder of the host mounted'
     Object.assign(missing, { 'snapshot.memory': reason, 'migrate.live': reason })
   }
   if (boot.process === undefined) Object.assign(missing, NO_GUEST)
+  if (machineOptions(config).machine === 'microvm') missing.devices = 'a microvm takes no devices while it runs'
   if (!hasScreen({ config })) missing.vnc = 'it has no screen; driverOptions.kvm.screen gives it one'
   return Object.keys(missing).length > 0 ? missing : undefined
 }

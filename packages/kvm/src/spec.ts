@@ -1,5 +1,6 @@
 /** A machine's record as the spec of its QEMU: pure, but for what the host's choice of accelerator needed before. */
 import type { MachineConfig } from '@vmkit/core/driver'
+import { deviceSpec, hotplugPort } from './device-spec.js'
 import { type KvmMachineOptions, machineOptions } from './machine-options.js'
 import type { Accelerator, MachineSpec, NicSpec } from './qemu/machine-spec.js'
 import { FILES } from './state/machine-folder.js'
@@ -12,6 +13,7 @@ export function specOf(record: MachineRecord, accel: Accelerator): MachineSpec {
   const { config, boot, uuid } = record
   const options = machineOptions(config)
   const type = options.machine ?? 'q35'
+  const devices = config.devices.map((device, index) => deviceSpec(device, type === 'q35' ? hotplugPort(index) : undefined))
   return {
     uuid,
     machine: { type },
@@ -19,14 +21,15 @@ export function specOf(record: MachineRecord, accel: Accelerator): MachineSpec {
     cpu: cpuOf(config, options, accel),
     memory: memoryOf(config, options),
     ...(boot.kernel ? { kernel: boot.kernel } : {}),
-    disks: boot.disks,
-    nics: nicsOf(record, options),
+    ...(boot.firmware ? { firmware: boot.firmware } : {}),
+    disks: [...boot.disks, ...devices.flatMap(({ disk }) => disk ?? [])],
+    nics: [...nicsOf(record, options), ...devices.flatMap(({ nic }) => nic ?? [])],
     channels: boot.channels,
     shares: [],
-    pci: [],
+    pci: devices.flatMap(({ pci }) => pci ?? []),
     console: { kind: 'socket', path: FILES.console, log: FILES.consoleLog },
     ...(options.screen ? { vnc: { path: FILES.vnc, password: typeof options.screen === 'object' && options.screen.password } } : {}),
-    hotplugPorts: options.hotplugPorts ?? DEFAULT_HOTPLUG_PORTS,
+    hotplugPorts: devices.length + (options.hotplugPorts ?? DEFAULT_HOTPLUG_PORTS),
     ...(boot.noReboot ? { noReboot: true } : {}),
     extra: [...(options.extraArguments ?? [])],
   }

@@ -2,14 +2,15 @@
  * A machine's spec as QEMU's command line. JSON wherever QEMU takes it, so that no comma, quote or space of a path or a name
  * is read as syntax; `-chardev` takes none, there commas are doubled. Source: qemu(1).
  */
-import type { Chardev, DiskSpec, MachineSpec, NicSpec } from './machine-spec.js'
+import type { Chardev, DiskSpec, MachineSpec, MachineType, NicSpec } from './machine-spec.js'
 
 const MIB = 2 ** 20
 
 export function machineArguments(spec: MachineSpec): string[] {
-  const bus = busOf(spec)
+  const { type } = spec.machine
+  const bus = transportOf(type)
   return [
-    ...['-no-user-config', '-nodefaults', '-display', 'none', '-nographic'].slice(0, 4),
+    ...['-no-user-config', '-nodefaults', '-display', 'none'],
     ...['-uuid', spec.uuid],
     ...['-machine', machineOption(spec)],
     ...['-accel', spec.accel === 'tcg' ? 'tcg,thread=multi' : 'kvm'],
@@ -21,22 +22,21 @@ export function machineArguments(spec: MachineSpec): string[] {
     ...(spec.noReboot ? ['-no-reboot'] : []),
     ...(spec.incoming === undefined ? [] : ['-incoming', spec.incoming]),
     ...bootArguments(spec),
-    ...chardev('events', `pipe,id=events,path=events`),
-    ...['-mon', 'chardev=events,mode=control'],
-    ...chardev('qmp', 'socket,id=qmp,path=qmp.sock,server=on,wait=off'),
-    ...['-mon', 'chardev=qmp,mode=control'],
+    // A pair of plain files: QEMU reads its one command from events.in, and writes all that happens to events.out.
+    ...['-chardev', 'pipe,id=events,path=events', '-mon', 'chardev=events,mode=control'],
+    ...['-chardev', 'socket,id=qmp,path=qmp.sock,server=on,wait=off', '-mon', 'chardev=qmp,mode=control'],
     ...['-chardev', chardevOption('console', spec.console), '-serial', 'chardev:console'],
     ...(spec.objects ?? []).flatMap((object) => ['-object', JSON.stringify(object)]),
     ...hotplugPorts(spec),
-    ...spec.disks.flatMap((disk) => diskArguments(disk, spec, bus)),
-    ...spec.nics.flatMap((nic) => nicArguments(nic, bus)),
+    ...spec.disks.flatMap((disk) => diskArguments(disk, type)),
+    ...spec.nics.flatMap((nic) => nicArguments(nic, type)),
     ...channelArguments(spec, bus),
     ...spec.shares.flatMap(({ tag, source, readOnly }) => [
       '-fsdev',
       `local,id=${tag},path=${commas(source)},security_model=none${readOnly ? ',readonly=on' : ''}`,
       ...device({ driver: `virtio-9p-${bus}`, fsdev: tag, mount_tag: tag, id: `${tag}-device` }),
     ]),
-    ...spec.pci.flatMap(({ id, address }) => device({ driver: 'vfio-pci', host: address, id })),
+    ...spec.pci.flatMap((pci) => device(pciDevice(pci))),
     // Memory statistics and live resizing, a source of entropy for the boot, and word of a panic.
     ...device({ driver: `virtio-balloon-${bus}`, id: 'balloon' }),
     ...['-object', JSON.stringify({ 'qom-type': 'rng-random', id: 'entropy', filename: '/dev/urandom' })],
@@ -49,8 +49,8 @@ export function machineArguments(spec: MachineSpec): string[] {
 }
 
 /** How virtio devices are plugged in: microvm has no PCI. */
-function busOf({ machine }: MachineSpec): 'pci' | 'device' {
-  return machine.type === 'microvm' ? 'device' : 'pci'
+function transportOf(type: MachineType): 'pci' | 'device' {
+  return type === 'microvm' ? 'device' : 'pci'
 }
 
 function machineOption({ machine, memory }: MachineSpec): string {
@@ -75,66 +75,82 @@ function memoryArguments({ memory }: MachineSpec): string[] {
   return ['-object', JSON.stringify({ 'qom-type': 'memory-backend-file', ...common, 'mem-path': backend.path })]
 }
 
-function bootArguments({ kernel, firmware, machine }: MachineSpec): string[] {
+function bootArguments({ kernel, firmware }: MachineSpec): string[] {
   const uefi = firmware
     ? [
-        ...blockdev({ driver: 'file', filename: firmware.code, 'node-name': 'firmware-code', 'read-only': true }),
-        ...blockdev({ driver: 'file', filename: firmware.variables, 'node-name': 'firmware-variables' }),
+        ...blockdev({ driver: 'raw', 'node-name': 'firmware-code', 'read-only': true, file: { driver: 'file', filename: firmware.code } }),
+        ...blockdev({ driver: 'raw', 'node-name': 'firmware-variables', file: { driver: 'file', filename: firmware.variables } }),
         ...['-machine', 'pflash0=firmware-code,pflash1=firmware-variables'],
       ]
     : []
   if (!kernel) return uefi
   const { path, initrd, cmdline } = kernel
-  void machine
   return [...uefi, '-kernel', path, ...(initrd === undefined ? [] : ['-initrd', initrd]), ...(cmdline === '' ? [] : ['-append', cmdline])]
 }
 
-function diskArguments(disk: DiskSpec, { machine }: MachineSpec, bus: 'pci' | 'device'): string[] {
-  const { id, path, format, readOnly = false, serial, bootIndex } = disk
-  const isCdrom = disk.bus === 'cdrom' && machine.type !== 'microvm'
+function diskArguments(disk: DiskSpec, type: MachineType): string[] {
+  return [...blockdev(diskNode(disk, type)), ...device(diskDevice(disk, type))]
+}
+
+/** For `-blockdev` and `blockdev-add`. */
+export function diskNode({ id, path, format, readOnly = false, bus }: DiskSpec, type: MachineType): Record<string, unknown> {
+  const isReadOnly = readOnly || (bus === 'cdrom' && type !== 'microvm')
+  return {
+    driver: format,
+    'node-name': id,
+    'read-only': isReadOnly,
+    ...(isReadOnly ? {} : { discard: 'unmap' }),
+    file: { driver: 'file', filename: path },
+  }
+}
+
+/** For `-device` and `device_add`. */
+export function diskDevice({ id, bus, serial, bootIndex, port }: DiskSpec, type: MachineType): Record<string, unknown> {
+  return {
+    driver: bus === 'cdrom' && type !== 'microvm' ? 'ide-cd' : `virtio-blk-${transportOf(type)}`,
+    drive: id,
+    id: `${id}-device`,
+    ...(serial === undefined ? {} : { serial }),
+    ...(bootIndex === undefined || type === 'microvm' ? {} : { bootindex: bootIndex }),
+    ...(port === undefined ? {} : { bus: port }),
+  }
+}
+
+function nicArguments(nic: NicSpec, type: MachineType): string[] {
+  const { id, backend } = nic
   return [
-    ...blockdev({
-      driver: format,
-      'node-name': id,
-      'read-only': readOnly || isCdrom,
-      ...(readOnly || isCdrom ? {} : { discard: 'unmap' }),
-      file: { driver: 'file', filename: path },
-    }),
-    ...device({
-      driver: isCdrom ? 'ide-cd' : `virtio-blk-${bus}`,
-      drive: id,
-      id: `${id}-device`,
-      ...(serial === undefined ? {} : { serial }),
-      ...(bootIndex === undefined || machine.type === 'microvm' ? {} : { bootindex: bootIndex }),
-    }),
+    ...(backend.kind === 'vhost-user' ? ['-chardev', `socket,id=${id}-socket,path=${commas(backend.path)}`] : []),
+    // QEMU takes JSON here from 7.2 on.
+    ...['-netdev', JSON.stringify(netdev(nic))],
+    ...device(nicDevice(nic, type)),
   ]
 }
 
-/** QEMU takes JSON for `-netdev` from 7.2 on. */
-function nicArguments({ id, mac, backend }: NicSpec, bus: 'pci' | 'device'): string[] {
-  const nic = device({ driver: `virtio-net-${bus}`, netdev: id, mac, id: `${id}-device` })
-  const netdev = (value: Record<string, unknown>): string[] => ['-netdev', JSON.stringify({ id, ...value })]
+export function nicDevice({ id, mac, port }: NicSpec, type: MachineType): Record<string, unknown> {
+  return { driver: `virtio-net-${transportOf(type)}`, netdev: id, mac, id: `${id}-device`, ...(port === undefined ? {} : { bus: port }) }
+}
+
+/** For `-netdev` and `netdev_add`. */
+export function netdev({ id, backend }: NicSpec): Record<string, unknown> {
   switch (backend.kind) {
     case 'user':
-      return [
-        ...netdev({
-          type: 'user',
-          ...(backend.restrict ? { restrict: true } : {}),
-          hostfwd: backend.forwards.map(({ protocol, hostIp, host, guest }) => ({ str: `${protocol}:${hostIp}:${host}-:${guest}` })),
-        }),
-        ...nic,
-      ]
+      return {
+        id,
+        type: 'user',
+        ...(backend.restrict ? { restrict: true } : {}),
+        hostfwd: backend.forwards.map(({ protocol, hostIp, host, guest }) => ({ str: `${protocol}:${hostIp}:${host}-:${guest}` })),
+      }
     case 'tap':
-      return [...netdev({ type: 'tap', ifname: backend.ifname, script: 'no', downscript: 'no', ...(backend.vhost ? { vhost: true } : {}) }), ...nic]
+      return { id, type: 'tap', ifname: backend.ifname, script: 'no', downscript: 'no', ...(backend.vhost ? { vhost: true } : {}) }
     case 'bridge':
-      return [...netdev({ type: 'bridge', br: backend.bridge, ...(backend.helper === undefined ? {} : { helper: backend.helper }) }), ...nic]
+      return { id, type: 'bridge', br: backend.bridge, ...(backend.helper === undefined ? {} : { helper: backend.helper }) }
     case 'vhost-user':
-      return [
-        ...['-chardev', `socket,id=${id}-socket,path=${commas(backend.path)}`],
-        ...netdev({ type: 'vhost-user', chardev: `${id}-socket`, ...(backend.queues === undefined ? {} : { queues: backend.queues }) }),
-        ...nic,
-      ]
+      return { id, type: 'vhost-user', chardev: `${id}-socket`, ...(backend.queues === undefined ? {} : { queues: backend.queues }) }
   }
+}
+
+export function pciDevice({ id, address, port }: MachineSpec['pci'][number]): Record<string, unknown> {
+  return { driver: 'vfio-pci', host: address, id: `${id}-device`, ...(port === undefined ? {} : { bus: port }) }
 }
 
 function channelArguments({ channels }: MachineSpec, bus: 'pci' | 'device'): string[] {
@@ -170,10 +186,6 @@ function chardevOption(id: string, chardev: Chardev): string {
   if (chardev.kind === 'file') return `file,id=${id},path=${commas(chardev.path)},append=${chardev.append ? 'on' : 'off'}`
   const log = chardev.log === undefined ? '' : `,logfile=${commas(chardev.log)},logappend=on`
   return `socket,id=${id},path=${commas(chardev.path)},server=on,wait=off${log}`
-}
-
-function chardev(_id: string, option: string): string[] {
-  return ['-chardev', option]
 }
 
 function device(value: Record<string, unknown>): string[] {

@@ -33,6 +33,8 @@ export interface DiskSpec {
   serial?: string
   /** Firmware boots from the lowest first. */
   bootIndex?: number
+  /** PCI Express port that it sits in, and can be pulled from. */
+  port?: string
 }
 
 export interface PortForward {
@@ -55,6 +57,7 @@ export interface NicSpec {
   id: string
   mac: string
   backend: NicBackend
+  port?: string
 }
 
 export interface ShareSpec {
@@ -99,7 +102,7 @@ export interface MachineSpec {
   channels: ChannelSpec[]
   shares: ShareSpec[]
   /** Host PCI functions by address. */
-  pci: { id: string; address: string }[]
+  pci: { id: string; address: string; port?: string }[]
   /** First serial port. */
   console: Chardev
   vnc?: { path: string; password: boolean }
@@ -134,10 +137,13 @@ export interface ImageProcess {
 export interface BootPlan {
   kind: 'image' | 'rootfs' | 'disk' | 'kernel' | 'none'
   kernel?: MachineSpec['kernel']
+  firmware?: MachineSpec['firmware']
   disks: DiskSpec[]
   channels: ChannelSpec[]
   /** Whether the guest is known to bring the guest agent; `unknown` for disks and kernels of the user: then it is asked. */
   agent: 'yes' | 'no' | 'unknown'
+  /** Digest of the manifest of the image it was made from. */
+  imageDigest?: string
   /** Only for machines of the vmkit guest. */
   process?: ImageProcess
   /** The image's own stop signal, where it has one. */

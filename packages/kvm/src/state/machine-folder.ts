@@ -36,6 +36,8 @@ export const FILES = {
   /** The vmkit guest's initramfs with what this machine runs. */
   initrd: 'initrd.img',
   vnc: 'vnc.sock',
+  /** UEFI's variables. */
+  firmware: 'firmware.fd',
   /** What QEMU itself wrote to stdout and stderr, of the last run. */
   qemuLog: 'qemu.log',
   snapshots: 'snapshots',
