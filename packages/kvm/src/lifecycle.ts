@@ -1,5 +1,5 @@
 /** Start, stop, kill, pause, delete and wait: what happens to the QEMU of one machine. */
-import { type CallContext, type StopOptions, type VMExit, VMKitError } from '@vmkit/core/driver'
+import { type CallContext, type StopOptions, type VMExit, VMKitError, type VMStatus } from '@vmkit/core/driver'
 import { rmSync } from 'node:fs'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
@@ -12,6 +12,7 @@ import { connectQmp, type Qmp } from './qmp/client.js'
 import { setPassword } from './screen.js'
 import { specOf } from './spec.js'
 import { machineOptions } from './machine-options.js'
+import { readEventLog } from './state/event-log.js'
 import { record } from './state/journal.js'
 import { withLock } from './state/lock.js'
 import { ownIdentity, processesWithArgument, signalProcess } from './state/proc.js'
@@ -25,15 +26,46 @@ const POLL_MS = 100
 const QUIT_MS = 5000
 /** How long a killed QEMU may take to be gone. */
 const KILLED_MS = 10_000
+const FIRST_EXEC_PORT = 'vmkit.exec.0'
 
 export async function start(host: Host, machine: Machine, ctx: CallContext): Promise<void> {
   await withLock(machine, 'start', ctx.signal, async (signal) => {
-    const { state } = statusOf(machine.folder)
+    const { state, run: previous, ...rest } = statusOf(machine.folder)
     if (state === 'running') return
     if (state === 'paused' || state === 'stopping') throw invalidState(machine.id, 'start', state)
-    const { qmp } = await launchRun(host, host.store.get(machine.id), (spec) => spec, signal)
+    const current = host.store.get(machine.id)
+    const { run, qmp } = await launchRun(host, current, (spec) => spec, signal)
     await qmp.close()
+    try {
+      if (current.config.ports.length > 0) await untilReachable(current, run, signal)
+    } catch {
+      await undoRun(current, run, previous, { state, ...rest })
+      throw abortReason(signal)
+    }
   })
+}
+
+/**
+ * The user-mode network takes connections as soon as QEMU is there, whether the guest has one or not; they would end in a void. The
+ * vmkit guest opens its first port for programs once its network is up and its main process started.
+ */
+async function untilReachable(machine: Machine, run: Run, signal: AbortSignal): Promise<void> {
+  const channel = machine.boot.channels.findIndex(({ name }) => name === FIRST_EXEC_PORT)
+  if (channel < 0) return
+  const device = `channel${channel}-device`
+  await untilChange(machine.folder.path, signal, POLL_MS, () => {
+    const isOpen = readEventLog(machine.folder.events).some(({ event, data }) => event === 'VSERPORT_CHANGE' && data.id === device && data.open === true)
+    return isOpen || !isRunAlive(run) ? true : undefined
+  })
+}
+
+/** The machine is as it was before the start. */
+async function undoRun(machine: Machine, run: Run, previous: Run | undefined, before: VMStatus): Promise<void> {
+  if (run.qemu) {
+    signalProcess(run.qemu, 'SIGKILL')
+    await untilGone(machine, run, KILLED_MS, new AbortController().signal)
+  }
+  forgetRun(machine.folder, previous, before)
 }
 
 /**
@@ -82,11 +114,7 @@ export async function launchRun(
       throw error
     }
   } catch (error) {
-    if (run.qemu) {
-      signalProcess(run.qemu, 'SIGKILL')
-      await untilGone(machine, run, KILLED_MS, new AbortController().signal)
-    }
-    forgetRun(folder, previous, before)
+    await undoRun(machine, run, previous, before)
     throw signal.aborted ? abortReason(signal) : systemError(error, { operation: 'start', vmId: machine.id })
   }
 }
