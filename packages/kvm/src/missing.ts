@@ -6,10 +6,9 @@ import type { MachineRecord } from './state/store.js'
 
 const FOREIGN_GUEST = 'it boots a system of its own, which vmkit has no way into'
 const NO_GUEST: Missing = Object.fromEntries(
-  (['exec', 'exec.stream', 'exec.stdin', 'exec.tty', 'exec.kill', 'attach', 'files', 'files.archive', 'limits.pids'] as const).map((capability) => [
-    capability,
-    FOREIGN_GUEST,
-  ]),
+  (['exec', 'exec.stream', 'exec.stdin', 'exec.tty', 'exec.kill', 'attach', 'files', 'files.archive', 'limits.pids'] as const).map(
+    (capability) => [capability, FOREIGN_GUEST],
+  ),
 )
 
 /** What one machine lacks although its host has it, each with the reason. */
@@ -32,7 +31,8 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
   const device = config.devices.find(({ type }) => type !== 'disk') ?? config.devices.find((disk) => disk.type === 'disk' && !disk.readOnly)
   if (device) {
     const reason = `its device ${device.id} is not its own: detach it first`
-    for (const capability of ['snapshot.disk', 'snapshot.memory', 'clone', 'migrate.cold', 'migrate.live', 'bundle'] as const) missing[capability] = reason
+    for (const capability of ['snapshot.disk', 'snapshot.memory', 'clone', 'migrate.cold', 'migrate.live', 'bundle'] as const)
+      missing[capability] = reason
   }
   if (config.mounts.length > 0) {
     const reason = 'QEMU does not save a machine that has a folder of the host mounted'

@@ -1,19 +1,30 @@
 import { rmSync } from 'node:fs'
 import { createManager } from '@vmkit/core'
-import { kvm } from '../src/driver.js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { kvm } from '../src/driver.js'
 import { makeRoot } from './guest-root.js'
-import { bench, requireQemu } from './support.js'
+import { bench, capable, requireQemu } from './support.js'
 
 const hasQemu = await requireQemu()
 
 describe.skipIf(!hasQemu)(`commands in the vmkit guest${hasQemu ? '' : ' (not run: no QEMU; scripts/backends up installs it)'}`, () => {
   const root = makeRoot()
   const machines = bench()
-  let vm: Awaited<ReturnType<typeof machines.create>>
-  beforeAll(async () => {
-    vm = await machines.create({ name: 'exec', rootfs: root, memory: '128MiB', command: ['sleep', '2147483'], env: { OWN: 'own' }, user: 'app' })
+  async function running() {
+    const vm = await machines.create({
+      name: 'exec',
+      rootfs: root,
+      memory: '128MiB',
+      command: ['sleep', '2147483'],
+      env: { OWN: 'own' },
+      user: 'app',
+    })
     await vm.start()
+    return capable(vm)
+  }
+  let vm: Awaited<ReturnType<typeof running>>
+  beforeAll(async () => {
+    vm = await running()
   }, 60_000)
   afterAll(async () => {
     await machines[Symbol.asyncDispose]()
@@ -55,7 +66,7 @@ describe.skipIf(!hasQemu)(`commands in the vmkit guest${hasQemu ? '' : ' (not ru
     const other = createManager({ drivers: { kvm: kvm({ stateDir: machines.stateDir }) } })
     try {
       await using session = await vm.execStream(['sleep', '2147483'])
-      const again = await other.driver('kvm').get('exec')
+      const again = capable(await other.driver('kvm').get('exec'))
       expect((await again.exec(['echo', 'in'])).stdout).toBe('in\n')
       await session.kill()
       expect(await session.wait()).toEqual({ exitCode: null, signal: 'SIGKILL' })
@@ -65,7 +76,10 @@ describe.skipIf(!hasQemu)(`commands in the vmkit guest${hasQemu ? '' : ' (not ru
   })
 
   it('a terminal has a size that changes', async () => {
-    await using session = await vm.execStream(['sh', '-c', 'stty size; read line; stty size'], { tty: { columns: 101, rows: 31 }, stdin: true })
+    await using session = await vm.execStream(['sh', '-c', 'stty size; read line; stty size'], {
+      tty: { columns: 101, rows: 31 },
+      stdin: true,
+    })
     let text = ''
     for await (const { source, data } of session.output) {
       expect(source).toBe('console')

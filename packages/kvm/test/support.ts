@@ -1,8 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createManager, type VMConfig } from '@vmkit/core'
-import { type KvmOptions, kvm } from '../src/driver.js'
+import { createManager, type VM, type VMConfig } from '@vmkit/core'
+import { type capabilities, type KvmOptions, kvm } from '../src/driver.js'
 import { qemuBinary } from '../src/qemu/binary.js'
 
 /** Why the tests of a real QEMU do not run here; with VMKIT_REQUIRE_BACKENDS=1 that is an error. */
@@ -32,4 +32,11 @@ export function bench(options: KvmOptions = {}) {
       rmSync(stateDir, { recursive: true, force: true })
     },
   }
+}
+
+/** A machine whose guest vmkit can reach, as a type that says so. */
+export function capable(vm: VM<typeof capabilities>) {
+  if (vm.supports('exec') && vm.supports('exec.stream') && vm.supports('files') && vm.supports('files.archive') && vm.supports('attach'))
+    return vm
+  throw new Error('this machine has no way into its guest')
 }

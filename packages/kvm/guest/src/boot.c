@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <linux/fs.h>
 #include <linux/random.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -117,6 +118,25 @@ static int find_disk(const char *serial, char *device, size_t size) {
   return found;
 }
 
+/* A disk may be larger than what is on it; ext4 grows while it is mounted. Superblock: Documentation/filesystems/ext4/super.rst. */
+static void grow(const char *device, const char *mounted) {
+  unsigned char super[32];
+  uint64_t bytes = 0, blocks;
+  uint32_t count, shift;
+  int disk = open(device, O_RDONLY | O_CLOEXEC), root;
+  if (disk < 0) return;
+  ioctl(disk, BLKGETSIZE64, &bytes);
+  pread(disk, super, sizeof super, 1024);
+  close(disk);
+  memcpy(&count, super + 4, 4);
+  memcpy(&shift, super + 24, 4);
+  blocks = bytes >> (10 + shift);
+  if (blocks <= count) return;
+  root = open(mounted, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (ioctl(root, _IOW('f', 16, uint64_t), &blocks) != 0) say("cannot grow the root file system: %s", strerror(errno)); /* EXT4_IOC_RESIZE_FS */
+  close(root);
+}
+
 int boot_root(const struct spec *spec, const char **why) {
   const char *serial = spec_get(spec, "root", "");
   char device[64];
@@ -127,6 +147,7 @@ int boot_root(const struct spec *spec, const char **why) {
   *why = "mounting the root disk failed";
   /* noinit_itable: a fresh file system would otherwise be filled in by a kernel thread while the command runs. */
   if (mount(device, "/newroot", "ext4", 0, "noinit_itable") != 0) return -1;
+  grow(device, "/newroot");
   mkdir("/newroot/dev", 0755);
   mkdir("/newroot/proc", 0755);
   mkdir("/newroot/sys", 0755);

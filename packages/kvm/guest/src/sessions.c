@@ -321,7 +321,7 @@ static void to_session(int at, const struct header *header, const unsigned char 
     push_input(session);
     break;
   case KILL:
-    if (session->attached) end(session);
+    if (session->attached) tell_exit(session); /* the machine's command goes on */
     else if (header->length >= 1 && !session->exited) group_signal(session->group, payload[0]);
     break;
   case RESIZE:

@@ -1,9 +1,10 @@
 /** Which program of the host holds which port of a guest: a port has one client, and one that waits for it would not know. */
-import { closeSync, openSync, readFileSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs'
+
 import { randomUUID } from 'node:crypto'
+import { closeSync, openSync, readFileSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { errno } from '../errors.js'
 import { EXEC_PORTS } from '../boot/channels.js'
+import { errno } from '../errors.js'
 import { type Identity, isAlive, ownIdentity } from '../state/proc.js'
 
 export interface Claim {

@@ -10,7 +10,8 @@ import { type StartFailure, startSession } from './session.js'
 export function execStream(guests: Guests, machine: Machine, request: ExecRequest, { signal }: CallContext): Promise<ExecSession> {
   const failure = (why: StartFailure): VMKitError => startError(machine, request, why)
   return guests.use(machine, signal, (port) =>
-    startSession(port, execRecords(request, machine.boot.process), { failure, isTerminal: request.tty !== undefined }, signal))
+    startSession(port, execRecords(request, machine.boot.process), { failure, isTerminal: request.tty !== undefined }, signal),
+  )
 }
 
 export function execRecords(request: ExecRequest, own: ImageProcess = { env: [], user: '', workdir: '/' }): Records {
@@ -22,7 +23,12 @@ export function execRecords(request: ExecRequest, own: ImageProcess = { env: [],
     ['user', user],
     ['workdir', workdir],
     ['stdin', stdin ? '1' : '0'],
-    ...(tty ? ([['columns', String(tty.columns)], ['rows', String(tty.rows)]] as const) : []),
+    ...(tty
+      ? ([
+          ['columns', String(tty.columns)],
+          ['rows', String(tty.rows)],
+        ] as const)
+      : []),
   ]
 }
 

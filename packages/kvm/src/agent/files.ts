@@ -1,8 +1,8 @@
 /** Files of a machine of the vmkit guest, by its PID 1: no program of the image is needed. */
 import { posix } from 'node:path'
 import { type CallContext, type DriverFiles, type ExecSession, type FileEntry, VMKitError } from '@vmkit/core/driver'
-import type { Host } from '../host.js'
 import { DRIVER } from '../errors.js'
+import type { Host } from '../host.js'
 import { startSession } from './session.js'
 import { recordsToTar, tarToRecords } from './tar-records.js'
 import { readRecords } from './tree-records.js'
@@ -47,13 +47,26 @@ export function guestFiles(host: Host): DriverFiles {
     }
   }
 
-  async function input(id: string, name: Work, path: string, content: AsyncIterable<Uint8Array>, ctx: CallContext, mode?: number): Promise<void> {
+  async function input(
+    id: string,
+    name: Work,
+    path: string,
+    content: AsyncIterable<Uint8Array>,
+    ctx: CallContext,
+    mode?: number,
+  ): Promise<void> {
     await using session = await work(id, name, path, ctx, mode)
     const stop = endOnAbort(session, ctx.signal)
     try {
       for await (const chunk of content) {
         // What went wrong there is told by its end.
-        if (!(await session.stdin.write(chunk).then(() => true, () => false))) break
+        if (
+          !(await session.stdin.write(chunk).then(
+            () => true,
+            () => false,
+          ))
+        )
+          break
       }
       await session.stdin.end().catch(() => {})
       await finished(session, id, path, ctx.signal)

@@ -6,8 +6,8 @@ import { abortReason, DRIVER, invalidState } from '../errors.js'
 import { isRunAlive, statusOf } from '../state/run.js'
 import type { Machine } from '../state/store.js'
 import { untilChange } from '../state/watch.js'
-import { claimPort, type Claim } from './claim.js'
-import { type Port, openPort } from './port.js'
+import { type Claim, claimPort } from './claim.js'
+import { openPort, type Port } from './port.js'
 
 export interface Guests {
   /** Calls `task` with a port, which stays open as long as sessions are on it. */
@@ -43,7 +43,10 @@ export function guests(): Guests {
   function letGo(path: string, conversation: Conversation, port: Port | undefined): void {
     conversation.users -= 1
     if (conversation.users > 0) return
-    if (!port || port.isLost) return drop(path, conversation)
+    if (!port || port.isLost) {
+      drop(path, conversation)
+      return
+    }
     port.hold(!port.isIdle)
     const look = (): void => {
       if (conversation.users > 0) return
@@ -100,7 +103,11 @@ async function connect(machine: Machine): Promise<Port> {
     claim?.release()
     if (!limit.aborted) throw error
     if (!claim) {
-      throw new VMKitError('CONFLICT', 'Other programs hold all connections to this guest', { driver: DRIVER, vmId: machine.id, cause: error })
+      throw new VMKitError('CONFLICT', 'Other programs hold all connections to this guest', {
+        driver: DRIVER,
+        vmId: machine.id,
+        cause: error,
+      })
     }
     throw new VMKitError('GUEST_ERROR', `No agent answers in the guest within ${ANSWER_MS / 1000} s`, {
       driver: DRIVER,

@@ -1,10 +1,10 @@
 /** One command in a guest, as the driver's contract has it. */
 import { constants } from 'node:os'
 import { type ByteSink, channel, type ExecExit, type ExecSession, invalidConfig, type OutputChunk, VMKitError } from '@vmkit/core/driver'
-import { DRIVER } from '../errors.js'
 import type { Records } from '../boot/run-spec.js'
 import { encodeRecords } from '../boot/run-spec.js'
-import { type Frame, FROM_GUEST, LARGEST_PAYLOAD, TO_GUEST } from './frames.js'
+import { DRIVER } from '../errors.js'
+import { FROM_GUEST, type Frame, LARGEST_PAYLOAD, TO_GUEST } from './frames.js'
 import type { Port } from './port.js'
 
 /** Bytes of stdin that the guest takes before the command has read any; `INPUT_WINDOW` of sessions.c. */
@@ -29,7 +29,12 @@ export function startSession(port: Port, records: Records, options: SessionOptio
   return new Promise((resolve, reject) => {
     const payload = encodeRecords(records)
     if (payload.length > LARGEST_PAYLOAD) {
-      reject(invalidConfig('command', `at most ${LARGEST_PAYLOAD} bytes with its environment`, payload.length, { driver: DRIVER, operation: 'exec' }))
+      reject(
+        invalidConfig('command', `at most ${LARGEST_PAYLOAD} bytes with its environment`, payload.length, {
+          driver: DRIVER,
+          operation: 'exec',
+        }),
+      )
       return
     }
     if (signal.aborted) return reject(signal.reason)
@@ -37,7 +42,7 @@ export function startSession(port: Port, records: Records, options: SessionOptio
     const number = port.open(listener)
     session.number = number
     const onAbort = (): void => {
-      session.handle[Symbol.asyncDispose]().catch(() => {})
+      void session.handle[Symbol.asyncDispose]()
       reject(signal.reason)
     }
     signal.addEventListener('abort', onAbort, { once: true })
@@ -77,7 +82,10 @@ function makeSession(port: Port, { isTerminal = false, failure }: SessionOptions
       more.writeUInt32LE(data.length)
       if (!isOver) port.send(TO_GUEST.credit, state.number, more, stream)
     }
-    if (isDropping) return give()
+    if (isDropping) {
+      give()
+      return
+    }
     owed.push(give)
     void output.write({ source: isTerminal ? 'console' : stream === 1 ? 'stderr' : 'stdout', data }).then(() => {
       owed.splice(owed.indexOf(give), 1)

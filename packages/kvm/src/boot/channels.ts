@@ -12,9 +12,12 @@ export function guestChannels(isTerminal: boolean): ChannelSpec[] {
     { name: 'vmkit.stdout', chardev: { kind: 'file', path: isTerminal ? FILES.mainLog : FILES.stdoutLog, append: true } },
     { name: 'vmkit.stderr', chardev: { kind: 'file', path: FILES.stderrLog, append: true } },
     { name: 'vmkit.exit', chardev: { kind: 'file', path: FILES.exit, append: false } },
-    ...Array.from({ length: EXEC_PORTS }, (_, port): ChannelSpec => ({
-      name: `vmkit.exec.${port}`,
-      chardev: { kind: 'socket', path: execSocket(port) },
-    })),
+    ...Array.from(
+      { length: EXEC_PORTS },
+      (_, port): ChannelSpec => ({
+        name: `vmkit.exec.${port}`,
+        chardev: { kind: 'socket', path: execSocket(port) },
+      }),
+    ),
   ]
 }

@@ -33,7 +33,9 @@ export async function fakerootState(folder: string, records: readonly OwnerRecor
     const { dev, ino, nlink } = await lstat(real)
     const mode = kind | record.mode
     const rdev = record.device ? makeDevice(record.device) : 0
-    lines.push(`dev=${dev.toString(16)},ino=${ino},mode=${mode.toString(8)},uid=${record.uid},gid=${record.gid},nlink=${nlink},rdev=${rdev}\n`)
+    lines.push(
+      `dev=${dev.toString(16)},ino=${ino},mode=${mode.toString(8)},uid=${record.uid},gid=${record.gid},nlink=${nlink},rdev=${rdev}\n`,
+    )
   }
   await writeFile(path, lines.join(''), { mode: 0o600 })
 }

@@ -49,12 +49,16 @@ async function build(folder: string): Promise<Guest> {
     return { kernel: join(path, 'vmlinux'), initramfs: join(path, 'initramfs.cpio') }
   } catch (error) {
     const reason = error instanceof Error && 'stderr' in error ? String(error.stderr).trim().split('\n').at(-1) : messageOf(error)
-    throw new VMKitError('UNSUPPORTED', `The vmkit guest, with which images and root file systems boot, cannot be built in ${folder}: ${reason}`, {
-      driver: DRIVER,
-      operation: 'create',
-      hint: 'Build it on a Debian host by guest/build.sh of @vmkit/kvm and copy the folder there, or boot a disk or a kernel of your own',
-      cause: error,
-    })
+    throw new VMKitError(
+      'UNSUPPORTED',
+      `The vmkit guest, with which images and root file systems boot, cannot be built in ${folder}: ${reason}`,
+      {
+        driver: DRIVER,
+        operation: 'create',
+        hint: 'Build it on a Debian host by guest/build.sh of @vmkit/kvm and copy the folder there, or boot a disk or a kernel of your own',
+        cause: error,
+      },
+    )
   }
 }
 

@@ -1,5 +1,5 @@
 /** Makes what a machine boots from, in its folder, at create. */
-import { copyFile, appendFile, chmod } from 'node:fs/promises'
+import { appendFile, chmod, copyFile } from 'node:fs/promises'
 import type { CallContext, MachineConfig } from '@vmkit/core/driver'
 import type { ContainerConfig } from '@vmkit/oci'
 import { createDisk, inspectDisk } from '../disk/image-file.js'
@@ -10,7 +10,8 @@ import type { BootPlan } from '../qemu/machine-spec.js'
 import { FILES, type MachineFolder } from '../state/machine-folder.js'
 import { guestChannels } from './channels.js'
 import { ensureGuest, GUEST_CMDLINE } from './guest.js'
-import { cachedDisk, DEFAULT_DISK_SIZE, fingerprint, makeExt4 } from './root-disk.js'
+import { readyImage } from './image-store.js'
+import { baseSize, cachedDisk, fingerprint, makeRootDisk, useDisk } from './root-disk.js'
 import { mainCommand, processOf, runArchive, runRecords } from './run-spec.js'
 
 const ROOT_SERIAL = 'vmkit-root'
@@ -21,9 +22,16 @@ export async function prepareBoot(
   folder: MachineFolder,
   ctx: CallContext,
 ): Promise<BootPlan> {
-  if (config.rootfs !== undefined) {
+  const { rootfs, image, disk, pull } = config
+  if (image !== undefined) {
+    const ready = await readyImage(host, image, pull, disk?.size, ctx)
+    await useDisk(ready.disk, folder, disk?.size)
+    return { ...(await bootRoot(host, config, options, folder, ready.config)), imageDigest: ready.digest }
+  }
+  if (rootfs !== undefined) {
     mainCommand(config)
-    return bootRoot(host, config, options, folder, {}, await rootfsDisk(host, config.rootfs, config.disk?.size, ctx))
+    await useDisk(await rootfsDisk(host, rootfs, disk?.size, ctx), folder, disk?.size)
+    return bootRoot(host, config, options, folder, {})
   }
   return bootDisk(config, folder)
 }
@@ -42,9 +50,10 @@ async function bootDisk({ kernel, disk }: MachineConfig, folder: MachineFolder):
   }
 }
 
-function rootfsDisk({ options }: Host, rootfs: string, size = DEFAULT_DISK_SIZE, { signal }: CallContext): Promise<string> {
+function rootfsDisk({ options }: Host, rootfs: string, wanted: number | undefined, { signal }: CallContext): Promise<string> {
+  const size = baseSize(wanted)
   const key = `rootfs-${fingerprint(rootfs, 'config.rootfs')}-${size}`
-  return cachedDisk(options.cacheDir, key, (path) => makeExt4(rootfs, path, size, signal))
+  return cachedDisk(options.cacheDir, key, (path) => makeRootDisk(rootfs, path, { size, signal }))
 }
 
 /** A machine whose root is an ext4 disk and whose command is told to the vmkit guest. */
@@ -54,7 +63,6 @@ async function bootRoot(
   { network = { kind: 'user' } }: KvmMachineOptions,
   folder: MachineFolder,
   image: ContainerConfig,
-  disk: string,
 ): Promise<BootPlan> {
   const guest = await ensureGuest(cacheDir)
   const channels = guestChannels(config.tty)
@@ -63,7 +71,6 @@ async function bootRoot(
     ports: channels.map(({ name }) => name),
     nics: network.kind === 'none' ? [] : [network.kind === 'user' ? 'user' : 'dhcp'],
   })
-  await createDisk({ path: folder.disk, base: await inspectDisk(disk, 'config.rootfs') })
   await copyFile(guest.initramfs, folder.initrd)
   // It holds the machine's environment.
   await chmod(folder.initrd, 0o600)

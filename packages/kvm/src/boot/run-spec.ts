@@ -19,7 +19,8 @@ export function mainCommand(config: Pick<MachineConfig, 'command' | 'args'>, ima
   const entrypoint = config.command ?? image.Entrypoint ?? []
   const args = config.args ?? (config.command ? [] : (image.Cmd ?? []))
   const command = [...entrypoint, ...args]
-  if (command.length === 0) throw invalidConfig('config.command', 'a command: the image has none', undefined, { driver: DRIVER, operation: 'create' })
+  if (command.length === 0)
+    throw invalidConfig('config.command', 'a command: the image has none', undefined, { driver: DRIVER, operation: 'create' })
   return command
 }
 
@@ -62,7 +63,9 @@ export function runRecords(config: MachineConfig, image: ContainerConfig, facts:
     ...(config.pids === undefined ? [] : [['pids', String(config.pids)] as const]),
     ...facts.nics.map((kind, index) => ['nic', `eth${index},${kind === 'user' ? userNetwork() : 'dhcp'}`] as const),
     ...(facts.nics.includes('user') ? [['dns', dns] as const] : []),
-    ...(facts.shares ?? []).map(({ kind, tag, target, readOnly }) => ['share', `${kind}:${tag}:${readOnly ? 'ro' : 'rw'}:${target}`] as const),
+    ...(facts.shares ?? []).map(
+      ({ kind, tag, target, readOnly }) => ['share', `${kind}:${tag}:${readOnly ? 'ro' : 'rw'}:${target}`] as const,
+    ),
     ...config.files.map(({ path, mode }, index) => ['file', `${mode.toString(8)}:${index}:${path}`] as const),
   ]
 }
@@ -76,6 +79,9 @@ function userNetwork(): string {
 export function runArchive(records: Records, files: MachineConfig['files'] = []): Buffer {
   return cpioArchive([
     { name: 'spec', content: encodeRecords(records) },
-    ...files.map(({ content }, index) => ({ name: `files/${index}`, content: typeof content === 'string' ? Buffer.from(content) : content })),
+    ...files.map(({ content }, index) => ({
+      name: `files/${index}`,
+      content: typeof content === 'string' ? Buffer.from(content) : content,
+    })),
   ])
 }

@@ -8,7 +8,16 @@ export async function signalMain(machine: Machine, signalName: string | undefine
   const number = signalNumber(signalName ?? machine.boot.stopSignal ?? 'SIGTERM')
   const own = guests()
   try {
-    await own.use(machine, signal, (port) => request(port, [['op', 'signal'], ['signal', String(number)]], signal))
+    await own.use(machine, signal, (port) =>
+      request(
+        port,
+        [
+          ['op', 'signal'],
+          ['signal', String(number)],
+        ],
+        signal,
+      ),
+    )
   } finally {
     own.close()
   }

@@ -90,7 +90,11 @@ export interface CpuSpec {
 export interface MachineSpec {
   /** UUID of the machine; the guest sees it too. */
   uuid: string
-  machine: { type: MachineType; /** The versioned name, such as `pc-q35-7.2`, where a saved machine needs the very same. */ version?: string; /** Further properties of `-machine`, such as `{ 'x-ignore-shared': 'on' }`. */ properties?: Record<string, string> }
+  machine: {
+    type: MachineType /** The versioned name, such as `pc-q35-7.2`, where a saved machine needs the very same. */
+    version?: string /** Further properties of `-machine`, such as `{ 'x-ignore-shared': 'on' }`. */
+    properties?: Record<string, string>
+  }
   accel: Accelerator
   cpu: CpuSpec
   memory: MemorySpec
