@@ -32,7 +32,8 @@ export async function openConsole(machine: Machine, ctx: CallContext): Promise<T
         if (socket.destroyed) return
         try {
           // Leaving the loop lets go of the iterator only, not of the line.
-          for await (const data of socket.iterator({ destroyOnReturn: false })) yield { source: 'console' as const, data: data as Uint8Array }
+          for await (const data of socket.iterator({ destroyOnReturn: false }))
+            yield { source: 'console' as const, data: data as Uint8Array }
         } catch (error) {
           // That the machine has ended is the end of the line.
           if ((error as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE' && failure === undefined) throw error

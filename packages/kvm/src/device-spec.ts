@@ -24,7 +24,16 @@ export function deviceSpec(device: DeviceConfig, port: string | undefined): Devi
   const at = port === undefined ? {} : { port }
   switch (device.type) {
     case 'disk':
-      return { disk: { id, path: device.path, format: device.format ?? 'raw', readOnly: device.readOnly ?? false, serial: serialOf(device.id ?? ''), ...at } }
+      return {
+        disk: {
+          id,
+          path: device.path,
+          format: device.format ?? 'raw',
+          readOnly: device.readOnly ?? false,
+          serial: serialOf(device.id ?? ''),
+          ...at,
+        },
+      }
     case 'nic':
       return {
         nic: {

@@ -35,18 +35,23 @@ export async function resolveDevice(device: DeviceConfig, field: string): Promis
       checkPci(device.address, field)
       return { ...device, id }
     default:
-      throw new VMKitError('UNSUPPORTED', `A virtual machine takes disks, NICs and whole PCI functions of the host, no device of type ${device.type}`, {
-        driver: DRIVER,
-        capability: 'devices',
-        field: `${field}.type`,
-        hint: 'Give a GPU as { type: "pci", address }, with the address that lspci shows',
-      })
+      throw new VMKitError(
+        'UNSUPPORTED',
+        `A virtual machine takes disks, NICs and whole PCI functions of the host, no device of type ${device.type}`,
+        {
+          driver: DRIVER,
+          capability: 'devices',
+          field: `${field}.type`,
+          hint: 'Give a GPU as { type: "pci", address }, with the address that lspci shows',
+        },
+      )
   }
 }
 
 /** vfio-pci needs a function that is there, an IOMMU that fences it in, and a driver that gives it away. */
 function checkPci(address: string, field: string, sysfs = '/sys/bus/pci/devices'): void {
-  if (!PCI_ADDRESS.test(address)) throw invalidConfig(`${field}.address`, "a PCI address such as '0000:3b:00.0'", address, { driver: DRIVER })
+  if (!PCI_ADDRESS.test(address))
+    throw invalidConfig(`${field}.address`, "a PCI address such as '0000:3b:00.0'", address, { driver: DRIVER })
   const folder = `${sysfs}/${address.toLowerCase()}`
   const refuse = (reason: string, hint?: string): never => {
     throw new VMKitError('UNSUPPORTED', `The PCI function ${address} cannot be given away: ${reason}`, {
@@ -57,7 +62,8 @@ function checkPci(address: string, field: string, sysfs = '/sys/bus/pci/devices'
     })
   }
   if (!existsSync(folder)) refuse('this host has none of that address')
-  if (!existsSync(`${folder}/iommu_group`)) refuse('this host has no IOMMU, or it is off', 'Boot the host with intel_iommu=on or amd_iommu=on')
+  if (!existsSync(`${folder}/iommu_group`))
+    refuse('this host has no IOMMU, or it is off', 'Boot the host with intel_iommu=on or amd_iommu=on')
   const driver = existsSync(`${folder}/driver`) ? basename(readlinkSync(`${folder}/driver`)) : 'none'
   if (driver !== 'vfio-pci') refuse(`its driver is ${driver}, and must be vfio-pci`, 'Bind it to vfio-pci, for instance with driverctl')
 }
@@ -66,7 +72,8 @@ export async function resolveDevices(config: MachineConfig, field = 'config.devi
   const devices: DeviceConfig[] = []
   for (const [index, device] of config.devices.entries()) {
     const resolved = await resolveDevice(device, `${field}.${index}`)
-    if (devices.some(({ id }) => id === resolved.id)) throw invalidConfig(`${field}.${index}.id`, 'an id of its own', resolved.id, { driver: DRIVER })
+    if (devices.some(({ id }) => id === resolved.id))
+      throw invalidConfig(`${field}.${index}.id`, 'an id of its own', resolved.id, { driver: DRIVER })
     devices.push(resolved)
   }
   return devices
@@ -80,7 +87,11 @@ export async function attachDevice(host: Host, machine: Machine, device: DeviceC
     const current = host.store.get(machine.id)
     const { devices } = current.config
     if (devices.some((other) => other.id === id)) {
-      throw new VMKitError('ALREADY_EXISTS', `The machine has a device ${JSON.stringify(id)}`, { driver: DRIVER, vmId: machine.id, field: 'device.id' })
+      throw new VMKitError('ALREADY_EXISTS', `The machine has a device ${JSON.stringify(id)}`, {
+        driver: DRIVER,
+        vmId: machine.id,
+        field: 'device.id',
+      })
     }
     const { state } = statusOf(current.folder)
     if (state === 'running' || state === 'paused') {
@@ -108,7 +119,11 @@ export async function detachDevice(host: Host, machine: Machine, id: string, ctx
 /** Where a device can be plugged in now. @throws VMKitError `RESOURCE_EXHAUSTED` */
 async function freePort(qmp: Qmp, machine: Machine, type: MachineType): Promise<string | undefined> {
   if (type === 'microvm') {
-    throw new VMKitError('UNSUPPORTED', 'A microvm takes no devices while it runs', { driver: DRIVER, capability: 'devices', vmId: machine.id })
+    throw new VMKitError('UNSUPPORTED', 'A microvm takes no devices while it runs', {
+      driver: DRIVER,
+      capability: 'devices',
+      vmId: machine.id,
+    })
   }
   if (type === 'pc') return undefined
   const inside = await qmp.execute<{ name: string }[]>('qom-list', { path: '/machine/peripheral' })

@@ -37,7 +37,12 @@ export function invalidState(id: string, operation: string, state: string): VMKi
 
 /** An option that this driver, or this host, cannot honour. */
 export function unsupportedField(field: string, reason: string, details: VMKitErrorDetails = {}): VMKitError {
-  return new VMKitError('UNSUPPORTED', `The kvm driver cannot honour \`${field}\` here: ${reason}`, { driver: DRIVER, operation: 'create', field, ...details })
+  return new VMKitError('UNSUPPORTED', `The kvm driver cannot honour \`${field}\` here: ${reason}`, {
+    driver: DRIVER,
+    operation: 'create',
+    field,
+    ...details,
+  })
 }
 
 /** The caller's reason, as it is. */

@@ -1,22 +1,23 @@
 /** Start, stop, kill, pause, delete and wait: what happens to the QEMU of one machine. */
-import { type CallContext, type StopOptions, type VMExit, VMKitError, type VMStatus } from '@vmkit/core/driver'
+
 import { rmSync } from 'node:fs'
+import { type CallContext, type StopOptions, type VMExit, VMKitError, type VMStatus } from '@vmkit/core/driver'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
 import type { Host } from './host.js'
+import { machineOptions } from './machine-options.js'
 import { resolvePorts } from './net/ports.js'
 import { launch } from './qemu/launch.js'
 import type { MachineSpec } from './qemu/machine-spec.js'
 import { connectQmp, type Qmp } from './qmp/client.js'
 import { setPassword } from './screen.js'
 import { specOf } from './spec.js'
-import { machineOptions } from './machine-options.js'
 import { readEventLog } from './state/event-log.js'
 import { record } from './state/journal.js'
 import { withLock } from './state/lock.js'
-import { ownIdentity, processesWithArgument, signalProcess } from './state/proc.js'
-import { clearKilled, forgetRun, isRunAlive, markKilled, type Run, readRun, statusOf, writeRun } from './state/run.js'
+import { type Identity, ownIdentity, processesWithArgument, signalProcess } from './state/proc.js'
+import { clearKilled, forgetRun, isRunAlive, markKilled, type Run, statusOf, writeRun } from './state/run.js'
 import type { Machine } from './state/store.js'
 import { untilChange } from './state/watch.js'
 
@@ -54,7 +55,9 @@ async function untilReachable(machine: Machine, run: Run, signal: AbortSignal): 
   if (channel < 0) return
   const device = `channel${channel}-device`
   await untilChange(machine.folder.path, signal, POLL_MS, () => {
-    const isOpen = readEventLog(machine.folder.events).some(({ event, data }) => event === 'VSERPORT_CHANGE' && data.id === device && data.open === true)
+    const isOpen = readEventLog(machine.folder.events).some(
+      ({ event, data }) => event === 'VSERPORT_CHANGE' && data.id === device && data.open === true,
+    )
     return isOpen || !isRunAlive(run) ? true : undefined
   })
 }
@@ -101,10 +104,19 @@ export async function launchRun(
   clearKilled(folder, previous)
   writeRun(folder, run)
   try {
-    const { qmp } = await launch(binary, spec, folder, (qemu) => writeRun(folder, (run = { ...run, qemu })), signal, inherited)
+    const keep = (qemu: Identity): void => {
+      run = { ...run, qemu }
+      writeRun(folder, run)
+    }
+    const { qmp } = await launch(binary, spec, folder, keep, signal, inherited)
     try {
       const vncPassword = await setPassword(qmp, machine)
-      run = { ...run, ready: true, ports: await resolvePorts(qmp, machine.config.ports), ...(vncPassword === undefined ? {} : { vncPassword }) }
+      run = {
+        ...run,
+        ready: true,
+        ports: await resolvePorts(qmp, machine.config.ports),
+        ...(vncPassword === undefined ? {} : { vncPassword }),
+      }
       writeRun(folder, run)
       record(host.options.stateDir, machine, { type: 'started', run: run.number })
       signal.throwIfAborted()
@@ -164,7 +176,11 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
       if (run.qemu) signalProcess(run.qemu, 'SIGKILL')
       await untilGone(machine, run, KILLED_MS, signal)
     }
-    if (isRunAlive(run)) throw new VMKitError('BACKEND_ERROR', `QEMU (pid ${run.qemu?.pid}) does not end, even by SIGKILL`, { driver: DRIVER, vmId: machine.id })
+    if (isRunAlive(run))
+      throw new VMKitError('BACKEND_ERROR', `QEMU (pid ${run.qemu?.pid}) does not end, even by SIGKILL`, {
+        driver: DRIVER,
+        vmId: machine.id,
+      })
   } else {
     await endLeftOver(machine, run)
   }

@@ -20,7 +20,9 @@ export type Offsets = Partial<Record<LogSource, number>>
 
 /** Where a reader is in every stream, such as `o120e0`. */
 export function formatCursor(offsets: Offsets): string {
-  return (Object.keys(LETTER) as LogSource[]).map((source) => (offsets[source] === undefined ? '' : `${LETTER[source]}${offsets[source]}`)).join('')
+  return (Object.keys(LETTER) as LogSource[])
+    .map((source) => (offsets[source] === undefined ? '' : `${LETTER[source]}${offsets[source]}`))
+    .join('')
 }
 
 /** @throws VMKitError `INVALID_CONFIG` for what `formatCursor` did not make */

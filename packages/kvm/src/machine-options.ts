@@ -40,14 +40,20 @@ const schema = lazily(() => {
   const text = z.string().check(z.refine((value) => value !== '' && !value.includes('\0'), 'a text that is not empty'))
   const path = z.string().check(z.refine((value) => value.startsWith('/') && !value.includes('\0'), 'an absolute path'))
   const ifname = z.string().check(z.refine((value) => /^[\w.-]{1,15}$/.test(value), 'the name of a network interface'))
-  const count = z.optional(z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= 1 && value <= 1024, 'a whole number from 1 to 1024')))
+  const count = z.optional(
+    z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= 1 && value <= 1024, 'a whole number from 1 to 1024')),
+  )
   const flag = z.optional(z.boolean())
   return z.strictObject({
     machine: z.optional(z.enum(['q35', 'pc', 'microvm'])),
     accel: z.optional(z.enum(['auto', 'kvm', 'tcg'])),
     uefi: flag,
     cpu: z.optional(
-      z.string().check(z.refine((value) => /^[A-Za-z][\w.-]*(,[+-][\w.-]+|,[a-z][\w.-]*=[\w.-]+)*$/.test(value), "a processor such as 'Haswell,+pcid'")),
+      z
+        .string()
+        .check(
+          z.refine((value) => /^[A-Za-z][\w.-]*(,[+-][\w.-]+|,[a-z][\w.-]*=[\w.-]+)*$/.test(value), "a processor such as 'Haswell,+pcid'"),
+        ),
     ),
     topology: z.optional(z.strictObject({ sockets: count, cores: count, threads: count })),
     maxCpus: count,
@@ -62,7 +68,9 @@ const schema = lazily(() => {
         z.strictObject({ kind: z.literal('vhost-user'), path, queues: count }),
       ]),
     ),
-    hotplugPorts: z.optional(z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= 0 && value <= 16, 'a whole number from 0 to 16'))),
+    hotplugPorts: z.optional(
+      z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= 0 && value <= 16, 'a whole number from 0 to 16')),
+    ),
     extraArguments: z.optional(z.array(text).check(z.refine(isAllowedExtra, 'options of QEMU that add something, each with its value'))),
   })
 })

@@ -45,7 +45,11 @@ export async function resize(host: Host, machine: Machine, request: ResizeReques
 
 function checkMemory(machine: Machine, memory: number, most: number): void {
   if (memory > most) {
-    throw cannot(machine, 'memory', `it was started with ${most} bytes, and a balloon only gives back what it took; stop it, or start it with more`)
+    throw cannot(
+      machine,
+      'memory',
+      `it was started with ${most} bytes, and a balloon only gives back what it took; stop it, or start it with more`,
+    )
   }
   if (memory < 16 * MIB) throw cannot(machine, 'memory', 'a guest of less than 16 MiB does not live')
 }
@@ -62,7 +66,10 @@ async function setCpus(qmp: Qmp, machine: Machine, wanted: number, signal: Abort
   // QEMU lists the highest first.
   const ordered = slots.reverse()
   const plugged = ordered.filter((slot) => slot['qom-path'] !== undefined)
-  for (const [index, slot] of ordered.filter((candidate) => candidate['qom-path'] === undefined).slice(0, Math.max(0, wanted - plugged.length)).entries()) {
+  for (const [index, slot] of ordered
+    .filter((candidate) => candidate['qom-path'] === undefined)
+    .slice(0, Math.max(0, wanted - plugged.length))
+    .entries()) {
     await qmp.execute('device_add', { driver: slot.type, id: `cpu${plugged.length + index}`, ...slot.props }, { signal })
   }
   for (let count = plugged.length; count > wanted; count -= 1) {

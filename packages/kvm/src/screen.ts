@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type CallContext, type VncEndpoint, VMKitError } from '@vmkit/core/driver'
+import { type CallContext, VMKitError, type VncEndpoint } from '@vmkit/core/driver'
 import { DRIVER, invalidState } from './errors.js'
 import { command } from './lifecycle.js'
 import { machineOptions } from './machine-options.js'

@@ -24,7 +24,7 @@ conformance({
   runner: { describe, it, before: beforeAll, after: afterAll },
   createDriver: () => kvm(options),
   child: { module: fileURLToPath(new URL('../dist/driver.js', import.meta.url)), export: 'kvm', options },
-  machine: (workload) => ({ rootfs: root, memory: '128MiB', command: command(workload), }),
+  machine: (workload) => ({ rootfs: root, memory: '128MiB', command: command(workload) }),
   command,
   limits: { cpus: 1, memory: 96 * 2 ** 20 },
   // Every machine boots a kernel, which takes seconds where the processor is emulated.

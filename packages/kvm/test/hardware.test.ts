@@ -19,7 +19,11 @@ afterAll(() => {
 })
 
 const idle = { rootfs: root, memory: '128MiB', command: ['/bin/sh', '-c', 'echo up; sleep 1000'] }
-const tiny = (rest: object = {}) => ({ disk: { size: '1MiB' }, memory: '32MiB', driverOptions: { kvm: { extraArguments: ['-bios', firmware], ...rest } } })
+const tiny = (rest: object = {}) => ({
+  disk: { size: '1MiB' },
+  memory: '32MiB',
+  driverOptions: { kvm: { extraArguments: ['-bios', firmware], ...rest } },
+})
 
 describe.skipIf(!hasQemu)(`the hardware of a machine${why}`, () => {
   it('a disk comes and goes while it runs, whatever its path', { timeout: 120_000 }, async () => {
@@ -29,7 +33,9 @@ describe.skipIf(!hasQemu)(`the hardware of a machine${why}`, () => {
     await vm.waitFor({ log: 'up', timeoutMs: 60_000 })
     if (!vm.supports('exec') || !vm.supports('devices')) throw new Error('the machine has no exec, or no devices')
     const id = await vm.attachDevice({ type: 'disk', path: data, readOnly: true, id: 'extra' })
-    const { stdout } = await vm.exec(['/bin/sh', '-c', 'until [ -b /dev/vdb ]; do sleep 0.1; done; head -n 1 /dev/vdb'], { timeoutMs: 30_000 })
+    const { stdout } = await vm.exec(['/bin/sh', '-c', 'until [ -b /dev/vdb ]; do sleep 0.1; done; head -n 1 /dev/vdb'], {
+      timeoutMs: 30_000,
+    })
     expect(stdout).toBe('on the disk\n')
     await vm.detachDevice(id)
     const gone = await vm.exec(['/bin/sh', '-c', '[ -b /dev/vdb ]'])
@@ -47,7 +53,9 @@ describe.skipIf(!hasQemu)(`the hardware of a machine${why}`, () => {
     await vm.waitFor({ log: 'up', timeoutMs: 60_000 })
     if (!vm.supports('exec') || !vm.supports('resize')) throw new Error('the machine has no exec, or no resize')
     await vm.resize({ cpus: 2, memory: 100 * 2 ** 20 })
-    const { stdout } = await vm.exec(['/bin/sh', '-c', 'until [ -d /sys/devices/system/cpu/cpu1 ]; do sleep 0.1; done; echo there'], { timeoutMs: 30_000 })
+    const { stdout } = await vm.exec(['/bin/sh', '-c', 'until [ -d /sys/devices/system/cpu/cpu1 ]; do sleep 0.1; done; echo there'], {
+      timeoutMs: 30_000,
+    })
     expect(stdout).toBe('there\n')
     await expect.poll(async () => (await vm.metrics()).memory.limitBytes, { timeout: 30_000 }).toBe(100 * 2 ** 20)
     expect((await vm.info()).config).toMatchObject({ cpus: 2, memory: 100 * 2 ** 20 })
@@ -81,7 +89,10 @@ describe.skipIf(!hasQemu)(`the hardware of a machine${why}`, () => {
       await using machines = bench()
       const vm = await machines.create({
         ...tiny({ machine }),
-        devices: [{ type: 'disk', path: data, readOnly: true, id: `a disk's very, very long "name"`.replace(/[^a-z]/g, '-') }, { type: 'nic' }],
+        devices: [
+          { type: 'disk', path: data, readOnly: true, id: `a disk's very, very long "name"`.replace(/[^a-z]/g, '-') },
+          { type: 'nic' },
+        ],
         cpus: 2,
       })
       await vm.start()
@@ -94,7 +105,11 @@ describe.skipIf(!hasQemu)(`the hardware of a machine${why}`, () => {
 
   it('boots by UEFI', { timeout: 120_000 }, async () => {
     await using machines = bench()
-    const vm = await machines.create({ disk: { size: '1MiB' }, memory: '256MiB', driverOptions: { kvm: { uefi: true, network: { kind: 'none' } } } })
+    const vm = await machines.create({
+      disk: { size: '1MiB' },
+      memory: '256MiB',
+      driverOptions: { kvm: { uefi: true, network: { kind: 'none' } } },
+    })
     await vm.start()
     await vm.waitFor({ log: /BdsDxe|UEFI/, timeoutMs: 100_000 })
   })

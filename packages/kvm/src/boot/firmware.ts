@@ -1,6 +1,7 @@
 /** UEFI: code that all machines share, and variables of each machine's own. */
-import { copyFile, chmod } from 'node:fs/promises'
+
 import { existsSync } from 'node:fs'
+import { chmod, copyFile } from 'node:fs/promises'
 import { DRIVER, unsupportedField } from '../errors.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import { FILES, type MachineFolder } from '../state/machine-folder.js'
@@ -19,7 +20,10 @@ export async function placeFirmware(folder: MachineFolder): Promise<NonNullable<
   const pair = PAIRS.find(({ code, variables }) => existsSync(code) && existsSync(variables))
   if (!pair) {
     const tried = PAIRS.map(({ code }) => ({ target: code, result: 'not found' }))
-    throw unsupportedField(`config.driverOptions.${DRIVER}.uefi`, 'this host has no OVMF', { hint: 'Install the package ovmf', evidence: { tried } })
+    throw unsupportedField(`config.driverOptions.${DRIVER}.uefi`, 'this host has no OVMF', {
+      hint: 'Install the package ovmf',
+      evidence: { tried },
+    })
   }
   await copyFile(pair.variables, folder.firmware)
   await chmod(folder.firmware, 0o600)

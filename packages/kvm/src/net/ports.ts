@@ -11,7 +11,14 @@ export function parseUsernet(text: string): PublishedPort[] {
   return text.split(/\r?\n/).flatMap((line) => {
     const [, protocol, hostIp, host, guest] = ROW.exec(line) ?? []
     if (protocol === undefined || hostIp === undefined) return []
-    return [{ protocol: protocol.toLowerCase() as 'tcp' | 'udp', hostIp: hostIp === '*' ? '0.0.0.0' : hostIp, host: Number(host), guest: Number(guest) }]
+    return [
+      {
+        protocol: protocol.toLowerCase() as 'tcp' | 'udp',
+        hostIp: hostIp === '*' ? '0.0.0.0' : hostIp,
+        host: Number(host),
+        guest: Number(guest),
+      },
+    ]
   })
 }
 

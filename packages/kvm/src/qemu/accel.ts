@@ -39,7 +39,12 @@ export function hasVirtualization(cpuinfo: string): boolean {
 }
 
 /** @throws VMKitError `UNSUPPORTED` when KVM is wanted and cannot be opened */
-export async function chooseAccel(wanted: Accelerator | 'auto', binary: QemuBinary, stateDir: string, signal: AbortSignal): Promise<AccelChoice> {
+export async function chooseAccel(
+  wanted: Accelerator | 'auto',
+  binary: QemuBinary,
+  stateDir: string,
+  signal: AbortSignal,
+): Promise<AccelChoice> {
   if (wanted === 'tcg') return { accel: 'tcg', reason: 'asked for' }
   const problem = kvmProblem()
   if (wanted === 'kvm') {
@@ -50,7 +55,8 @@ export async function chooseAccel(wanted: Accelerator | 'auto', binary: QemuBina
   if (!hasVirtualization(readFileSync('/proc/cpuinfo', 'latin1'))) {
     return {
       accel: 'tcg',
-      reason: 'the processor shows neither vmx nor svm (a nested or paravirtual host): /dev/kvm opens, but an ordinary Linux guest hangs under it',
+      reason:
+        'the processor shows neither vmx nor svm (a nested or paravirtual host): /dev/kvm opens, but an ordinary Linux guest hangs under it',
     }
   }
   const failure = await triedBefore(binary, stateDir, signal)
@@ -85,7 +91,14 @@ export async function trial(binary: QemuBinary, accel: Accelerator, signal: Abor
         ...['-no-user-config', '-nodefaults', '-display', 'none', '-machine', 'pc', '-accel', accel, '-cpu', 'qemu64', '-m', '16'],
         ...['-chardev', 'file,id=com1,path=out', '-serial', 'chardev:com1', '-bios', 'guest.rom'],
       ],
-      { cwd: folder, stdin: 'ignore', reject: false, timeout: TRIAL_MS, cancelSignal: AbortSignal.any([signal, ended.signal]), forceKillAfterDelay: 100 },
+      {
+        cwd: folder,
+        stdin: 'ignore',
+        reject: false,
+        timeout: TRIAL_MS,
+        cancelSignal: AbortSignal.any([signal, ended.signal]),
+        forceKillAfterDelay: 100,
+      },
     )
     let over = false
     void running.finally(() => {
@@ -101,7 +114,9 @@ export async function trial(binary: QemuBinary, accel: Accelerator, signal: Abor
     }
     signal.throwIfAborted()
     const { timedOut, stderr } = await running
-    return timedOut ? `a tiny guest did not run under it within ${TRIAL_MS} ms` : `QEMU failed under it: ${String(stderr).trim().slice(-500)}`
+    return timedOut
+      ? `a tiny guest did not run under it within ${TRIAL_MS} ms`
+      : `QEMU failed under it: ${String(stderr).trim().slice(-500)}`
   } finally {
     ended.abort()
     await rm(folder, { recursive: true, force: true })

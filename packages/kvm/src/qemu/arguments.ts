@@ -160,7 +160,14 @@ function channelArguments({ channels }: MachineSpec, bus: 'pci' | 'device'): str
     ...channels.flatMap(({ name, chardev: target }, index) => [
       ...['-chardev', chardevOption(`channel${index}`, target)],
       // Port 0 is the console's; a number of one's own keeps the guest's view the same after a migration.
-      ...device({ driver: 'virtserialport', bus: 'channels.0', nr: index + 1, chardev: `channel${index}`, name, id: `channel${index}-device` }),
+      ...device({
+        driver: 'virtserialport',
+        bus: 'channels.0',
+        nr: index + 1,
+        chardev: `channel${index}`,
+        name,
+        id: `channel${index}-device`,
+      }),
     ]),
   ]
 }

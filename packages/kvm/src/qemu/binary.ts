@@ -17,7 +17,12 @@ const known = new Map<string, QemuBinary>()
 
 /** The program itself, by path or as the shell would find it. */
 export function findProgram(program: string, path = process.env.PATH ?? ''): string | undefined {
-  const candidates = isAbsolute(program) ? [program] : path.split(':').filter(isAbsolute).map((folder) => join(folder, program))
+  const candidates = isAbsolute(program)
+    ? [program]
+    : path
+        .split(':')
+        .filter(isAbsolute)
+        .map((folder) => join(folder, program))
   return candidates.find((candidate) => {
     try {
       accessSync(candidate, constants.X_OK)

@@ -1,6 +1,8 @@
 /** Options of QEMU that a user may add: those that bring something more, none by which vmkit steers, stores or connects. */
 const WITH_VALUE = new Set(
-  '-acpitable -audiodev -bios -blockdev -boot -chardev -device -fw_cfg -global -icount -k -msg -netdev -numa -object -overcommit -rtc -smbios -trace -vga -watchdog-action'.split(' '),
+  '-acpitable -audiodev -bios -blockdev -boot -chardev -device -fw_cfg -global -icount -k -msg -netdev -numa -object -overcommit -rtc -smbios -trace -vga -watchdog-action'.split(
+    ' ',
+  ),
 )
 const ALONE = new Set(['-enable-fips', '-no-hpet', '-usb'])
 

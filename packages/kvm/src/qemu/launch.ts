@@ -43,7 +43,12 @@ export async function launch(
   const log = openSync(folder.qemuLog, 'w', 0o600)
   const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env
   // Not by execa, which takes only the numbers 3 to 9 for an open file: what QEMU writes must not pass through this process.
-  const child = spawn(binary.path, commandLine(binary, spec), { cwd: folder.path, env, detached: true, stdio: ['ignore', log, log, 'pipe', ...inherited] })
+  const child = spawn(binary.path, commandLine(binary, spec), {
+    cwd: folder.path,
+    env,
+    detached: true,
+    stdio: ['ignore', log, log, 'pipe', ...inherited],
+  })
   closeSync(log)
   const ended = new Promise<string>((resolve) => {
     child.once('error', ({ message }) => resolve(message))

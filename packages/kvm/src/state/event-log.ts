@@ -31,7 +31,10 @@ export function parseEvent(line: string): LoggedEvent | undefined {
 /** All events of the last run; none when it left no log. */
 export function readEventLog(path: string): LoggedEvent[] {
   try {
-    return readFileSync(path, 'utf8').split('\n').map(parseEvent).filter((event) => event !== undefined)
+    return readFileSync(path, 'utf8')
+      .split('\n')
+      .map(parseEvent)
+      .filter((event) => event !== undefined)
   } catch (error) {
     if (errno(error) === 'ENOENT' || errno(error) === 'ENOTDIR') return []
     throw error
@@ -53,7 +56,11 @@ export function readEventsFrom(path: string, offset: number): { events: LoggedEv
     const data = Buffer.alloc(size - offset)
     const text = data.toString('utf8', 0, readSync(file, data, 0, data.length, offset))
     const end = text.lastIndexOf('\n') + 1
-    const events = text.slice(0, end).split('\n').map(parseEvent).filter((event) => event !== undefined)
+    const events = text
+      .slice(0, end)
+      .split('\n')
+      .map(parseEvent)
+      .filter((event) => event !== undefined)
     return { events, offset: offset + Buffer.byteLength(text.slice(0, end)) }
   } finally {
     closeSync(file)

@@ -19,7 +19,12 @@ export interface LockTarget {
  * Runs `task` while nobody else holds the lock. Its signal also fires when the lock was lost, because this process slept too long.
  * @throws VMKitError `NOT_FOUND` when the machine is gone; `CONFLICT` when `signal` fires while somebody else holds it
  */
-export async function withLock<T>(machine: LockTarget, operation: string, signal: AbortSignal, task: (signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function withLock<T>(
+  machine: LockTarget,
+  operation: string,
+  signal: AbortSignal,
+  task: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const lost = new AbortController()
   const release = await acquire(machine, operation, signal, (error) => lost.abort(error))
   try {
@@ -30,7 +35,12 @@ export async function withLock<T>(machine: LockTarget, operation: string, signal
   }
 }
 
-async function acquire(machine: LockTarget, operation: string, signal: AbortSignal, onLost: (error: Error) => void): Promise<() => Promise<void>> {
+async function acquire(
+  machine: LockTarget,
+  operation: string,
+  signal: AbortSignal,
+  onLost: (error: Error) => void,
+): Promise<() => Promise<void>> {
   const { lock } = await import('proper-lockfile')
   const { path } = machine.folder
   for (;;) {
@@ -53,5 +63,10 @@ async function acquire(machine: LockTarget, operation: string, signal: AbortSign
 }
 
 function heldByAnother(machine: LockTarget, operation: string, cause: unknown): VMKitError {
-  return new VMKitError('CONFLICT', `Another operation holds the machine ${machine.id}`, { driver: DRIVER, operation, vmId: machine.id, cause })
+  return new VMKitError('CONFLICT', `Another operation holds the machine ${machine.id}`, {
+    driver: DRIVER,
+    operation,
+    vmId: machine.id,
+    cause,
+  })
 }

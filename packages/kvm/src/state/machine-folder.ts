@@ -47,7 +47,10 @@ export type MachineFolder = { readonly [K in keyof typeof FILES]: string } & { r
 
 export function machineFolder(stateDir: string, id: string): MachineFolder {
   const path = join(stateDir, 'machines', id)
-  const files = Object.fromEntries(Object.entries(FILES).map(([key, name]) => [key, join(path, name)])) as Record<keyof typeof FILES, string>
+  const files = Object.fromEntries(Object.entries(FILES).map(([key, name]) => [key, join(path, name)])) as Record<
+    keyof typeof FILES,
+    string
+  >
   return { id, path, ...files }
 }
 
@@ -60,8 +63,13 @@ export function checkStateDir(stateDir: string): void {
   const longest = machineFolder(stateDir, 'x'.repeat(LONGEST_ID)).console
   const excess = Buffer.byteLength(longest) - LONGEST_SOCKET_PATH
   if (excess > 0) {
-    throw invalidConfig('options.stateDir', `a path shorter by ${excess} bytes, because a UNIX socket's may have ${LONGEST_SOCKET_PATH}`, stateDir, {
-      driver: DRIVER,
-    })
+    throw invalidConfig(
+      'options.stateDir',
+      `a path shorter by ${excess} bytes, because a UNIX socket's may have ${LONGEST_SOCKET_PATH}`,
+      stateDir,
+      {
+        driver: DRIVER,
+      },
+    )
   }
 }

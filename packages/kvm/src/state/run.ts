@@ -1,8 +1,8 @@
 /** The last run of a machine, and what its files tell of it: no call to QEMU is needed to know a state. */
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import type { PublishedPort, VMExit, VMState, VMStatus } from '@vmkit/core/driver'
-import { constants } from 'node:os'
 import type { Accelerator } from '../qemu/machine-spec.js'
 import { type LoggedEvent, readEventLog } from './event-log.js'
 import { readJson, writeJson } from './json-file.js'
@@ -117,7 +117,10 @@ export function lastWords(folder: MachineFolder): string {
 export function logTail(path: string, lines: number): string[] {
   try {
     const text = readFileSync(path, 'utf8')
-    return text.split(/\r?\n/).filter((line) => line.trim() !== '').slice(-lines)
+    return text
+      .split(/\r?\n/)
+      .filter((line) => line.trim() !== '')
+      .slice(-lines)
   } catch {
     return []
   }
