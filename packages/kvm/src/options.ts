@@ -7,7 +7,7 @@ import { checkStateDir } from './state/machine-folder.js'
 
 export interface KvmOptions {
   /** Folder that holds the machines. Default: `/var/lib/vmkit/kvm` for root, else `$XDG_STATE_HOME/vmkit/kvm` or
-   * `~/.local/state/vmkit/kvm`. At most 71 bytes, because of the sockets in it. */
+   * `~/.local/state/vmkit/kvm`. At most 72 bytes, because of the sockets in it. */
   stateDir?: string
   /** QEMU: a path, or a name to look for in PATH. Default `qemu-system-x86_64`. */
   binary?: string

@@ -35,6 +35,8 @@ export const FILES = {
   disk: 'disk.qcow2',
   /** The vmkit guest's initramfs with what this machine runs. */
   initrd: 'initrd.img',
+  /** What cloud-init reads. */
+  seed: 'seed.iso',
   vnc: 'vnc.sock',
   /** UEFI's variables. */
   firmware: 'firmware.fd',

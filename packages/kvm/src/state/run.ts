@@ -148,15 +148,15 @@ interface Report {
 
 /** What the guest's init said of its main process. A report that is cut off or forged is none. */
 function readReport(folder: MachineFolder): Omit<VMExit, 'at'> | undefined {
-  let report: Report
+  let report: Report | null
   try {
     const text = readFileSync(folder.exit, 'utf8')
     if (text.trim() === '') return undefined
-    report = JSON.parse(text) as Report
+    report = JSON.parse(text) as Report | null
   } catch {
     return undefined
   }
-  const { code, signal, oom } = report
+  const { code, signal, oom } = report ?? {}
   if (Number.isInteger(code)) return { code: code as number, signal: null, oom: oom ?? false, reason: 'exited' }
   const name = Object.entries(constants.signals).find(([, number]) => number === signal)?.[0]
   if (name === undefined) return undefined
