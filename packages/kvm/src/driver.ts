@@ -33,6 +33,7 @@ const FIELDS: VMDriver['fields'] = Object.freeze([
   'tty',
   'stdin',
   'files',
+  'cloudInit',
   'stop',
   'driverOptions',
 ] as const)

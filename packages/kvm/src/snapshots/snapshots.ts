@@ -6,7 +6,7 @@ import { ownDisks, withTops } from '../disk/own-disks.js'
 import { DRIVER, invalidState, systemError } from '../errors.js'
 import type { Host } from '../host.js'
 import { command, end, launchRun } from '../lifecycle.js'
-import { untilArrived } from '../migrate/outgoing.js'
+import { setCapabilities, untilArrived } from '../migrate/outgoing.js'
 import { FIRST_INHERITED_FD } from '../qemu/launch.js'
 import type { MachineSpec } from '../qemu/machine-spec.js'
 import type { Qmp } from '../qmp/client.js'
@@ -18,6 +18,7 @@ import type { Machine } from '../state/store.js'
 import { type Frozen, freezeAtRest, freezeLive, setTops } from './freeze-disks.js'
 import { readyToMigrate, versionedName } from './live.js'
 import { saveMemory } from './memory-file.js'
+import { quietly } from './quiesce.js'
 import {
   addSnapshot,
   allSnapshots,
@@ -81,7 +82,9 @@ async function takeLive(
   ctx: CallContext,
 ): Promise<Omit<SnapshotRecord, 'format'>> {
   if (!spec) {
-    const { layers } = await freezeLive(host, machine, qmp)
+    const { running } = await qmp.execute<{ running: boolean }>('query-status')
+    const freeze = (): Promise<Frozen> => freezeLive(host, machine, qmp)
+    const { layers } = running ? await quietly(host, machine, ctx.signal, freeze) : await freeze()
     return { tag, createdAt: Date.now(), disks: layers }
   }
   const wasRunning = await readyToMigrate(qmp)
@@ -130,7 +133,7 @@ export async function restore(host: Host, { id }: Machine, tag: string, ctx: Cal
     for (const [disk, layer] of Object.entries(saved.disks)) tops[disk] = await addLayer(folder.path, disk, layer)
     const restored = setTops(host, machine, tops)
     try {
-      if (saved.spec) await runFromMemory(host, restored, saved, signal)
+      if (saved.spec) await restoreMemory(host, restored, saved, saved.spec, signal)
       else if (state === 'failed') forgetRun(folder, undefined)
     } catch (error) {
       // The machine is as it was when it was stopped a moment ago.
@@ -144,39 +147,48 @@ export async function restore(host: Host, { id }: Machine, tag: string, ctx: Cal
   })
 }
 
-/** Starts a machine in the middle of its life. `between`: what happens to it before it is anybody's. */
+async function restoreMemory(host: Host, machine: Machine, saved: StoredSnapshot, spec: MachineSpec, signal: AbortSignal): Promise<void> {
+  const memory = openMemory(saved)
+  try {
+    await runFromMemory(host, machine, { spec, memory }, signal)
+  } finally {
+    closeSync(memory)
+  }
+}
+
+/** @throws VMKitError when it is gone */
+export function openMemory({ memoryFile, tag }: StoredSnapshot): number {
+  try {
+    return openSync(memoryFile, 'r')
+  } catch (error) {
+    throw systemError(error, { hint: `The memory of the snapshot ${JSON.stringify(tag)} is gone` })
+  }
+}
+
+/** Starts a machine in the middle of its life; `memory` is an open file. */
 export async function runFromMemory(
   host: Host,
   machine: Machine,
-  { spec: saved, memoryFile }: Pick<StoredSnapshot, 'spec' | 'memoryFile'>,
+  { spec: saved, memory }: { spec: MachineSpec; memory: number },
   signal: AbortSignal,
 ): Promise<void> {
-  let file: number
+  const adapt = (spec: MachineSpec): MachineSpec => savedMachine(spec, saved, machine)
+  const { qmp, run } = await launchRun(host, machine, adapt, signal, [memory])
   try {
-    file = openSync(memoryFile, 'r')
+    await setCapabilities(qmp)
+    await qmp.execute('migrate-incoming', { uri: `fd:${FIRST_INHERITED_FD}` })
+    await untilArrived(qmp, signal)
+    await qmp.execute('cont', {}, { signal })
   } catch (error) {
-    throw systemError(error, { vmId: machine.id, hint: 'The saved memory is gone' })
-  }
-  try {
-    const adapt = (spec: MachineSpec): MachineSpec => savedMachine(spec, saved, machine)
-    const { qmp, run } = await launchRun(host, machine, adapt, signal, [file])
-    try {
-      await untilArrived(qmp, signal)
-      await qmp.execute('cont', {}, { signal })
-    } catch (error) {
-      await end(host, machine, run, new AbortController().signal)
-      throw error
-    } finally {
-      await qmp.close()
-    }
+    await end(host, machine, run, new AbortController().signal)
+    throw error
   } finally {
-    closeSync(file)
+    await qmp.close()
   }
 }
 
 /** The devices of the saved machine, with the disks and the host's side of the network of now. */
-function savedMachine(spec: MachineSpec, saved: MachineSpec | undefined, machine: Machine): MachineSpec {
-  if (!saved) return spec
+function savedMachine(spec: MachineSpec, saved: MachineSpec, machine: Machine): MachineSpec {
   if (saved.accel !== spec.accel) {
     throw new VMKitError('UNSUPPORTED', `The memory was saved under ${saved.accel}, and this host now runs ${spec.accel}`, {
       driver: DRIVER,
@@ -191,6 +203,6 @@ function savedMachine(spec: MachineSpec, saved: MachineSpec | undefined, machine
     disks: withTops(saved.disks, tops),
     nics: spec.nics,
     memory: { ...saved.memory },
-    incoming: `fd:${FIRST_INHERITED_FD}`,
+    incoming: 'defer',
   }
 }
