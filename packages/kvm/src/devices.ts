@@ -22,7 +22,7 @@ const PCI_ADDRESS = /^[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/i
 const ASK_AGAIN_MS = 1000
 
 /** Checked, with an id, and for disks with a format. @throws VMKitError naming the field */
-export async function resolveDevice(device: DeviceConfig, field: string): Promise<DeviceConfig> {
+async function resolveDevice(device: DeviceConfig, field: string): Promise<DeviceConfig> {
   const id = device.id ?? `device-${randomBytes(4).toString('hex')}`
   switch (device.type) {
     case 'disk': {

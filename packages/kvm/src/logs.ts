@@ -16,17 +16,17 @@ const POLL_MS = 250
 const NEWLINE = 0x0a
 const LETTER: Readonly<Record<LogSource, string>> = { stdout: 'o', stderr: 'e', console: 'c' }
 
-export type Offsets = Partial<Record<LogSource, number>>
+type Offsets = Partial<Record<LogSource, number>>
 
 /** Where a reader is in every stream, such as `o120e0`. */
-export function formatCursor(offsets: Offsets): string {
+function formatCursor(offsets: Offsets): string {
   return (Object.keys(LETTER) as LogSource[])
     .map((source) => (offsets[source] === undefined ? '' : `${LETTER[source]}${offsets[source]}`))
     .join('')
 }
 
 /** @throws VMKitError `INVALID_CONFIG` for what `formatCursor` did not make */
-export function parseCursor(cursor: string): Offsets {
+function parseCursor(cursor: string): Offsets {
   const match = /^(?:o(\d{1,15}))?(?:e(\d{1,15}))?(?:c(\d{1,15}))?$/.exec(cursor)
   if (!match || cursor === '') {
     throw invalidConfig('options.after', 'a cursor of a log entry of this driver', cursor, { driver: DRIVER, operation: 'logs' })
@@ -191,7 +191,7 @@ async function skipToTail(streams: LogStream[], tail: number): Promise<void> {
 }
 
 /** Divides `total` evenly among those that have something, and what one lacks the others add. */
-export function share(available: readonly number[], total: number): number[] {
+function share(available: readonly number[], total: number): number[] {
   const shares = available.map(() => 0)
   let left = total
   while (left > 0 && shares.some((given, index) => given < (available[index] as number))) {

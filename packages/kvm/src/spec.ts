@@ -7,7 +7,7 @@ import { FILES } from './state/machine-folder.js'
 import type { MachineRecord } from './state/store.js'
 
 export const DEFAULT_MEMORY = 512 * 2 ** 20
-export const DEFAULT_HOTPLUG_PORTS = 2
+const DEFAULT_HOTPLUG_PORTS = 2
 
 export function specOf(record: MachineRecord, accel: Accelerator): MachineSpec {
   const { config, boot, uuid } = record

@@ -79,7 +79,7 @@ async function triedBefore(binary: QemuBinary, stateDir: string, signal: AbortSi
 }
 
 /** Runs the smallest guest. `null` when it wrote its text, else what happened instead. */
-export async function trial(binary: QemuBinary, accel: Accelerator, signal: AbortSignal): Promise<string | null> {
+async function trial(binary: QemuBinary, accel: Accelerator, signal: AbortSignal): Promise<string | null> {
   const { execa } = await import('execa')
   const folder = await mkdtemp(join(tmpdir(), 'vmkit-trial-'))
   const ended = new AbortController()

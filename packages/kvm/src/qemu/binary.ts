@@ -11,7 +11,7 @@ export interface QemuBinary {
   sandbox: boolean
 }
 
-export const OLDEST = { major: 7, minor: 2 }
+const OLDEST = { major: 7, minor: 2 }
 
 const known = new Map<string, QemuBinary>()
 

@@ -16,7 +16,7 @@ interface Wire {
 }
 
 /** One line of the log; `undefined` for an answer or the greeting, and for what is no JSON. */
-export function parseEvent(line: string): LoggedEvent | undefined {
+function parseEvent(line: string): LoggedEvent | undefined {
   // Answers to the one command and the greeting are in the log, too.
   if (!line.includes('"event"')) return undefined
   try {

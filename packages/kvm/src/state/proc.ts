@@ -20,7 +20,7 @@ export interface ProcessStat {
 export const TICKS_PER_SECOND = 100
 
 /** One line of /proc/PID/stat; the name in it may hold spaces and brackets. */
-export function parseStat(line: string): ProcessStat | undefined {
+function parseStat(line: string): ProcessStat | undefined {
   const close = line.lastIndexOf(') ')
   if (close < 0) return undefined
   const fields = line.slice(close + 2).split(' ')

@@ -109,7 +109,7 @@ function endedStatus(folder: MachineFolder, run: Run, events: readonly LoggedEve
 }
 
 /** The last line that QEMU itself wrote. */
-export function lastWords(folder: MachineFolder): string {
+function lastWords(folder: MachineFolder): string {
   const line = logTail(folder.qemuLog, 1)[0]
   return line === undefined ? '' : `: ${line}`
 }
