@@ -1,6 +1,7 @@
 import type { VMDriver } from '@vmkit/core/driver'
 import { guestFiles } from './agent/files.js'
 import { kvmImages } from './boot/image-store.js'
+import { exportBundle, importBundle } from './bundle.js'
 import { capabilities } from './capabilities.js'
 import { create } from './create.js'
 import { attachDevice, detachDevice } from './devices.js'
@@ -92,6 +93,8 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
     snapshot: async (id, tag, request, ctx) => (await snapshots()).snapshot(host, store.get(id), tag, request, ctx),
     restore: async (id, tag, ctx) => (await snapshots()).restore(host, store.get(id), tag, ctx),
     listSnapshots: async (id) => (await snapshots()).listSnapshots(store.get(id)),
+    exportBundle: (id, ctx) => exportBundle(host, store.get(id), ctx),
+    importBundle: async (bundle, request, ctx) => importBundle(host, bundle, request, ctx),
     clone: async (id, request, ctx) => (await import('./snapshots/clone.js')).clone(host, store.get(id), request, ctx),
     prepareIncoming: async (offer, ctx) => (await arrivals()).prepare(offer, ctx),
     migrateOut: async (id, ticket, request, ctx) =>

@@ -4,12 +4,15 @@ import { machineOptions } from './machine-options.js'
 import { hasScreen } from './screen.js'
 import type { MachineRecord } from './state/store.js'
 
-const FOREIGN_GUEST = 'it boots a system of its own, which vmkit has no way into'
-const NO_GUEST: Missing = Object.fromEntries(
-  (['exec', 'exec.stream', 'exec.stdin', 'exec.tty', 'exec.kill', 'attach', 'files', 'files.archive', 'limits.pids'] as const).map(
-    (capability) => [capability, FOREIGN_GUEST],
-  ),
-)
+/** What QEMU's guest agent cannot do for a system of its own. Whether it is there shows when it is asked. */
+const FOREIGN_GUEST: Missing = {
+  'exec.stream': 'its guest agent gives the output of a command at its end',
+  'exec.tty': 'its guest agent has no terminals; use console()',
+  attach: 'it boots a system of its own, which has no main process; use console()',
+  files: 'this driver moves files only in machines of an image or a root file system; use exec()',
+  'files.archive': 'this driver moves files only in machines of an image or a root file system; use exec()',
+  'limits.pids': 'it boots a system of its own, which limits its processes itself',
+}
 
 /** What one machine lacks although its host has it, each with the reason. */
 export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config'>): Missing | undefined {
@@ -24,6 +27,7 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
       clone: reason,
       'migrate.cold': reason,
       'migrate.live': reason,
+      bundle: reason,
     })
   } else if (written.length === 0) {
     missing['snapshot.disk'] = 'it has no disk of its own'
@@ -34,11 +38,12 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
     for (const capability of ['snapshot.disk', 'snapshot.memory', 'clone', 'migrate.cold', 'migrate.live', 'bundle'] as const)
       missing[capability] = reason
   }
+  if (!boot.disks.some(({ id }) => id === 'disk')) missing.bundle = 'a bundle carries a disk, and it has none'
   if (config.mounts.length > 0) {
     const reason = 'QEMU does not save a machine that has a folder of the host mounted'
     Object.assign(missing, { 'snapshot.memory': reason, 'migrate.live': reason })
   }
-  if (boot.process === undefined) Object.assign(missing, NO_GUEST)
+  if (boot.process === undefined) Object.assign(missing, FOREIGN_GUEST)
   if (machineOptions(config).machine === 'microvm') missing.devices = 'a microvm takes no devices while it runs'
   if (!hasScreen({ config })) missing.vnc = 'it has no screen; driverOptions.kvm.screen gives it one'
   return Object.keys(missing).length > 0 ? missing : undefined

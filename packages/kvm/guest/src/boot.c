@@ -105,6 +105,8 @@ static int find_disk(const char *serial, char *device, size_t size) {
   struct dirent *entry;
   char path[300], text[64];
   int found = -1;
+  snprintf(device, size, "/dev/%s", serial);
+  if (access(device, F_OK) == 0) return 0; /* vda, where a disk has no serial */
   if (!entries) return -1;
   while (found < 0 && (entry = readdir(entries))) {
     snprintf(path, sizeof path, "/sys/block/%s/serial", entry->d_name);

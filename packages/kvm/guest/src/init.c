@@ -38,6 +38,13 @@ static void serve(int epoll, int signals) {
   }
 }
 
+/* A root with an init system of its own: it becomes PID 1, and nothing of us stays. */
+static void handover(const char *init) {
+  if (init[0] == 0) return;
+  execl(init, init, (char *)NULL);
+  finish(-1, errno, 0, "init");
+}
+
 int main(void) {
   struct epoll_event event = {.events = EPOLLIN, .data.u64 = KEY_SIGNALS};
   struct rlimit files = {1024, 524288};
@@ -50,6 +57,7 @@ int main(void) {
   spec_load(&run, "/spec");
   ports_await(&run, 3000);
   if (boot_root(&run, &why) != 0) finish(-1, errno, 0, why);
+  handover(spec_get(&run, "handover", ""));
   boot_system(&run);
   net_up(&run);
   boot_files(&run);

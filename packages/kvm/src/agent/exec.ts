@@ -5,9 +5,11 @@ import { DRIVER } from '../errors.js'
 import type { ImageProcess } from '../qemu/machine-spec.js'
 import type { Machine } from '../state/store.js'
 import type { Guests } from './guests.js'
+import { agentExec } from './qga/exec.js'
 import { type StartFailure, startSession } from './session.js'
 
 export function execStream(guests: Guests, machine: Machine, request: ExecRequest, { signal }: CallContext): Promise<ExecSession> {
+  if (machine.boot.process === undefined) return agentExec(machine, request, signal)
   const failure = (why: StartFailure): VMKitError => startError(machine, request, why)
   return guests.use(machine, signal, (port) =>
     startSession(port, execRecords(request, machine.boot.process), { failure, isTerminal: request.tty !== undefined }, signal),

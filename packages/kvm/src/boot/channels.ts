@@ -21,3 +21,6 @@ export function guestChannels(isTerminal: boolean): ChannelSpec[] {
     ),
   ]
 }
+
+/** Where QEMU's guest agent listens in guests that have it (qemu-ga(8)). */
+export const AGENT_CHANNEL: ChannelSpec = { name: 'org.qemu.guest_agent.0', chardev: { kind: 'socket', path: FILES.agent } }

@@ -1,20 +1,23 @@
 /** Makes what a machine boots from, in its folder, at create. */
-import { appendFile, chmod, copyFile } from 'node:fs/promises'
+import { appendFile, chmod, copyFile, writeFile } from 'node:fs/promises'
 import type { CallContext, MachineConfig } from '@vmkit/core/driver'
 import type { ContainerConfig } from '@vmkit/oci'
 import { createDisk, inspectDisk } from '../disk/image-file.js'
 import { unsupportedField } from '../errors.js'
 import type { Host } from '../host.js'
 import type { KvmMachineOptions } from '../machine-options.js'
+import { mountsOf } from '../mounts.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import { FILES, type MachineFolder } from '../state/machine-folder.js'
-import { guestChannels } from './channels.js'
+import { AGENT_CHANNEL, guestChannels } from './channels.js'
+import { cloudInitSeed } from './cloud-init.js'
 import { ensureGuest, GUEST_CMDLINE } from './guest.js'
 import { readyImage } from './image-store.js'
 import { baseSize, cachedDisk, fingerprint, makeRootDisk, useDisk } from './root-disk.js'
 import { mainCommand, processOf, runArchive, runRecords } from './run-spec.js'
 
 const ROOT_SERIAL = 'vmkit-root'
+
 export async function prepareBoot(
   host: Host,
   config: MachineConfig,
@@ -22,7 +25,10 @@ export async function prepareBoot(
   folder: MachineFolder,
   ctx: CallContext,
 ): Promise<BootPlan> {
-  const { rootfs, image, disk, pull } = config
+  const { rootfs, image, disk, pull, cloudInit } = config
+  if (cloudInit && (image ?? rootfs) !== undefined) {
+    throw unsupportedField('config.cloudInit', 'cloud-init sets up disks and kernels with a system of their own; an image runs one command')
+  }
   if (image !== undefined) {
     const ready = await readyImage(host, image, pull, disk?.size, ctx)
     await useDisk(ready.disk, folder, disk?.size)
@@ -36,17 +42,44 @@ export async function prepareBoot(
   return bootDisk(config, folder)
 }
 
-async function bootDisk({ kernel, disk }: MachineConfig, folder: MachineFolder): Promise<BootPlan> {
+async function bootDisk(config: MachineConfig, folder: MachineFolder): Promise<BootPlan> {
+  const { kernel, disk, cloudInit } = config
   if (!kernel && !disk) throw unsupportedField('config', 'it names nothing to boot')
+  refuseProcess(config)
+  const seed = cloudInit && cloudInitSeed(config, folder.id)
   const base = disk?.image === undefined ? undefined : await inspectDisk(disk.image, 'config.disk.image')
   if (disk) await createDisk({ path: folder.disk, ...(disk.size === undefined ? {} : { size: disk.size }), ...(base ? { base } : {}) })
+  if (seed) await writeFile(folder.seed, seed, { mode: 0o600, flag: 'wx' })
   return {
     kind: kernel ? 'kernel' : 'disk',
     ...(kernel ? { kernel: { ...kernel, cmdline: kernel.cmdline ?? '' } } : {}),
-    disks: disk ? [{ id: 'disk', path: FILES.disk, format: 'qcow2', bootIndex: 0 }] : [],
-    channels: [],
+    disks: [
+      ...(disk ? [{ id: 'disk', path: FILES.disk, format: 'qcow2', ...(kernel ? {} : { bootIndex: 0 }) } as const] : []),
+      // A virtio disk, because kernels for clouds have no driver of CD drives.
+      ...(seed ? [{ id: 'seed', path: FILES.seed, format: 'raw', readOnly: true } as const] : []),
+    ],
+    channels: [AGENT_CHANNEL],
     agent: 'unknown',
     reportsExit: false,
+  }
+}
+
+/** A system of its own decides by itself what it runs. */
+function refuseProcess(config: MachineConfig): void {
+  const given = {
+    command: config.command,
+    args: config.args,
+    env: Object.keys(config.env).length > 0 || undefined,
+    workdir: config.workdir,
+    user: config.user,
+    tty: config.tty || undefined,
+    stdin: config.stdin || undefined,
+    files: config.files.length > 0 || undefined,
+    pids: config.pids,
+  }
+  for (const [field, value] of Object.entries(given)) {
+    if (value !== undefined)
+      throw unsupportedField(`config.${field}`, 'a disk or a kernel boots a system of its own, which cloudInit may set up')
   }
 }
 
@@ -70,6 +103,7 @@ async function bootRoot(
     root: ROOT_SERIAL,
     ports: channels.map(({ name }) => name),
     nics: network.kind === 'none' ? [] : [network.kind === 'user' ? 'user' : 'dhcp'],
+    shares: mountsOf(config),
   })
   await copyFile(guest.initramfs, folder.initrd)
   // It holds the machine's environment.
