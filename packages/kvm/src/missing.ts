@@ -39,10 +39,6 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
       missing[capability] = reason
   }
   if (!boot.disks.some(({ id }) => id === 'disk')) missing.bundle = 'a bundle carries a disk, and it has none'
-  if (config.mounts.length > 0) {
-    const reason = 'QEMU does not save a machine that has a folder of the host mounted'
-    Object.assign(missing, { 'snapshot.memory': reason, 'migrate.live': reason })
-  }
   if (boot.process === undefined) Object.assign(missing, FOREIGN_GUEST)
   if (machineOptions(config).machine === 'microvm') missing.devices = 'a microvm takes no devices while it runs'
   if (!hasScreen({ config })) missing.vnc = 'it has no screen; driverOptions.kvm.screen gives it one'

@@ -7,6 +7,8 @@ import { findProgram } from './qemu/binary.js'
 
 /** What no QEMU machine has, with what a person wants to know. */
 const NEVER: Missing = {
+  mounts: 'not yet: the kernel of the vmkit guest has no 9p, and virtiofs would need a process beside QEMU',
+  restart: 'nobody is there to start a machine again: there is no daemon',
   'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
 }
 
