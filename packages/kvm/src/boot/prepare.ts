@@ -6,7 +6,6 @@ import { createDisk, inspectDisk } from '../disk/image-file.js'
 import { unsupportedField } from '../errors.js'
 import type { Host } from '../host.js'
 import type { KvmMachineOptions } from '../machine-options.js'
-import { mountsOf } from '../mounts.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import { FILES, type MachineFolder } from '../state/machine-folder.js'
 import { AGENT_CHANNEL, guestChannels } from './channels.js'
@@ -103,7 +102,6 @@ async function bootRoot(
     root: ROOT_SERIAL,
     ports: channels.map(({ name }) => name),
     nics: network.kind === 'none' ? [] : [network.kind === 'user' ? 'user' : 'dhcp'],
-    shares: mountsOf(config),
   })
   await copyFile(guest.initramfs, folder.initrd)
   // It holds the machine's environment.
