@@ -27,4 +27,5 @@ export const capabilities = Object.freeze({
   clone: 'probe',
   'migrate.cold': 'probe',
   'migrate.live': 'probe',
+  bundle: 'probe',
 } as const) satisfies CapabilityManifest

@@ -9,9 +9,10 @@ import { makeRoot } from './guest-root.js'
 
 const root = makeRoot()
 const stateDir = mkdtempSync(join(tmpdir(), 'vmkit-kvm-kit-'))
+const targetDir = mkdtempSync(join(tmpdir(), 'vmkit-kvm-target-'))
 const options = { stateDir }
 afterAll(() => {
-  for (const folder of [root, stateDir]) rmSync(folder, { recursive: true, force: true })
+  for (const folder of [root, stateDir, targetDir]) rmSync(folder, { recursive: true, force: true })
 })
 
 /** The kit's commands, but busybox's nc wants other options. */
@@ -23,6 +24,7 @@ function command(workload: Workload): string[] {
 conformance({
   runner: { describe, it, before: beforeAll, after: afterAll },
   createDriver: () => kvm(options),
+  createTarget: () => kvm({ stateDir: targetDir }),
   child: { module: fileURLToPath(new URL('../dist/driver.js', import.meta.url)), export: 'kvm', options },
   machine: (workload) => ({ rootfs: root, memory: '128MiB', command: command(workload) }),
   command,

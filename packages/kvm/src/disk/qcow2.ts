@@ -13,6 +13,8 @@ const CLUSTER = 2 ** CLUSTER_BITS
 const BYTES_PER_L1_ENTRY = (CLUSTER / 8) * CLUSTER
 const HEADER_LENGTH = 104
 const REFCOUNT_ORDER = 4 // 16 bits
+/** Incompatible feature: the file holds no data, but names another that does. */
+const EXTERNAL_DATA = 4n
 const BACKING_FORMAT = 0xe2792aca
 const LONGEST_BACKING_NAME = 1023
 
@@ -33,6 +35,7 @@ export function isQcow2(bytes: Buffer): boolean {
 export function readHeader(bytes: Buffer): Qcow2Header {
   if (!isQcow2(bytes)) throw damaged('it does not begin as one')
   const virtualSize = Number(bytes.readBigUInt64BE(24))
+  if (bytes.readUInt32BE(4) >= 3 && (bytes.readBigUInt64BE(72) & EXTERNAL_DATA) !== 0n) throw damaged('its data lies in another file')
   const offset = Number(bytes.readBigUInt64BE(8))
   const length = bytes.readUInt32BE(16)
   if (length > LONGEST_BACKING_NAME || offset + length > bytes.length) throw damaged('the name of its backing file is out of bounds')
