@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -75,6 +74,7 @@ async function askHelper(
   const refuse = (what: string, cause?: unknown) =>
     new VMKitError('PERMISSION_DENIED', `The credential helper ${program} ${what}`, { ...errors, cause })
   const { NODE_EXTRA_CA_CERTS: _, ...childEnv } = env
+  const { spawn } = await import('node:child_process')
   const { code, stdout } = await new Promise<{ code: number | null; stdout: string }>((resolve, reject) => {
     const child = spawn(program, ['get'], {
       stdio: ['pipe', 'pipe', 'ignore'],

@@ -2,7 +2,6 @@
  * The unpacked files on this host. Short calls are synchronous: through libuv's threads each would take ten times as long,
  * and an image has tens of thousands of them; the chunks of files are written asynchronously.
  */
-import { execFile } from 'node:child_process'
 import {
   chmodSync,
   closeSync,
@@ -114,5 +113,6 @@ function times({ mtimeMs }: Attributes): [number, number] {
 /** Node has no mknod; coreutils has. */
 async function makeNode(path: string, { type, device }: Attributes): Promise<void> {
   const kind = type === 'fifo' ? ['p'] : [type === 'block-device' ? 'b' : 'c', String(device?.major ?? 0), String(device?.minor ?? 0)]
+  const { execFile } = await import('node:child_process')
   await promisify(execFile)('mknod', ['--', path, ...kind])
 }

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import type { Place } from './tree.js'
 
 export interface Skipped {
@@ -32,7 +31,8 @@ export async function applyXattrs(folder: string, places: Iterable<Place>): Prom
 /** As `getfattr --dump` writes names: octal for what would end the line. */
 const quote = (path: string) => path.replace(/[\\\n\r=]/g, (char) => `\\${char.charCodeAt(0).toString(8).padStart(3, '0')}`)
 
-function restore(folder: string, dump: string): Promise<string | undefined> {
+async function restore(folder: string, dump: string): Promise<string | undefined> {
+  const { spawn } = await import('node:child_process')
   return new Promise((resolve) => {
     const child = spawn('setfattr', ['-h', '--restore=-'], { cwd: folder, stdio: ['pipe', 'ignore', 'pipe'] })
     let words = ''
