@@ -119,7 +119,8 @@ int net_change_mac(const char *from, const char *mac) {
   char interface[IFNAMSIZ];
   unsigned bytes[6];
   int at, fd, failed;
-  if (find(from, interface) != 0) return -1;
+  /* A driver that came up after the machine woke has the new address already. */
+  if (find(from, interface) != 0) return find(mac, interface);
   if (sscanf(mac, "%x:%x:%x:%x:%x:%x", &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4], &bytes[5]) != 6) return -1;
   memset(&request, 0, sizeof request);
   strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
