@@ -19,6 +19,7 @@ export const capabilities = Object.freeze({
   vnc: 'probe',
   resize: true,
   devices: 'probe',
+  mounts: 'probe',
   ports: true,
   'limits.cpu': true,
   'limits.memory': true,

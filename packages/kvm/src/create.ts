@@ -6,6 +6,7 @@ import { unsupportedField } from './errors.js'
 import type { Host } from './host.js'
 import { type KvmMachineOptions, machineOptions } from './machine-options.js'
 import { missingOf } from './missing.js'
+import { checkMounts } from './mounts.js'
 import { DEFAULT_MEMORY } from './spec.js'
 import { record } from './state/journal.js'
 import { newIdentity, newMac } from './state/store.js'
@@ -16,6 +17,7 @@ const LEAST_MEMORY = 16 * 2 ** 20
 export async function create(host: Host, config: MachineConfig, ctx: CallContext): Promise<MachineRef> {
   const options = machineOptions(config)
   check(config, options)
+  checkMounts(config)
   await host.qemu()
   host.store.cleanUp()
   const kept = { ...config, devices: await resolveDevices(config) }

@@ -7,7 +7,6 @@ import { findProgram } from './qemu/binary.js'
 
 /** What no QEMU machine has, with what a person wants to know. */
 const NEVER: Missing = {
-  mounts: 'not yet: the kernel of the vmkit guest has no 9p, and virtiofs would need a process beside QEMU',
   restart: 'nobody is there to start a machine again: there is no daemon',
   'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
 }
@@ -25,7 +24,7 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     return {
       available: true,
       engine: `QEMU ${qemu.version} (${accel})`,
-      missing: NEVER,
+      missing: { ...NEVER, ...(qemu.plan9 ? {} : { mounts: 'this QEMU was built without 9p (virtfs)' }) },
       resources: { cpus: availableParallelism(), memoryBytes: totalmem() },
       details: {
         binary: qemu.path,

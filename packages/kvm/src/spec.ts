@@ -2,6 +2,7 @@
 import type { MachineConfig } from '@vmkit/core/driver'
 import { deviceSpec, hotplugPort } from './device-spec.js'
 import { type KvmMachineOptions, machineOptions } from './machine-options.js'
+import { mountsOf } from './mounts.js'
 import type { Accelerator, MachineSpec, NicSpec } from './qemu/machine-spec.js'
 import { FILES } from './state/machine-folder.js'
 import type { MachineRecord } from './state/store.js'
@@ -25,7 +26,7 @@ export function specOf(record: MachineRecord, accel: Accelerator): MachineSpec {
     disks: [...boot.disks, ...devices.flatMap(({ disk }) => disk ?? [])],
     nics: [...nicsOf(record, options), ...devices.flatMap(({ nic }) => nic ?? [])],
     channels: boot.channels,
-    shares: [],
+    shares: mountsOf(config),
     pci: devices.flatMap(({ pci }) => pci ?? []),
     console: { kind: 'socket', path: FILES.console, log: FILES.consoleLog },
     ...(options.screen ? { vnc: { path: FILES.vnc, password: typeof options.screen === 'object' && options.screen.password } } : {}),

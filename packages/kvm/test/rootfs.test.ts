@@ -1,4 +1,6 @@
-import { rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { makeRoot } from './guest-root.js'
 import { bench, requireQemu } from './support.js'
@@ -45,5 +47,29 @@ describe.skipIf(!hasQemu)(`a root file system as a machine${hasQemu ? '' : ' (no
       'stdout: 1',
     ])
     expect(lines).toContain('stderr: oops')
+  })
+
+  it('mounts folders of the host', { timeout: 120_000 }, async () => {
+    await using machines = bench()
+    const shared = mkdtempSync(join(tmpdir(), 'vmkit-kvm-mount, "odd"-'))
+    try {
+      writeFileSync(join(shared, 'in'), 'from the host\n')
+      const vm = await machines.create({
+        name: 'mounts',
+        rootfs: root,
+        memory: '128MiB',
+        command: ['sh', '-c', 'cat /mnt/a:b/in; echo from the guest > /mnt/a:b/out; touch /read/only || echo refused'],
+        mounts: [
+          { source: shared, target: '/mnt/a:b' },
+          { source: shared, target: '/read', readOnly: true },
+        ],
+      })
+      await vm.start()
+      expect((await vm.wait()).code).toBe(0)
+      expect((await linesOf(vm)).filter((line) => line.startsWith('stdout'))).toEqual(['stdout: from the host', 'stdout: refused'])
+      expect(readFileSync(join(shared, 'out'), 'utf8')).toBe('from the guest\n')
+    } finally {
+      rmSync(shared, { recursive: true })
+    }
   })
 })

@@ -70,12 +70,15 @@ static void drive(const char *id) {
 }
 
 void boot_virtio(void) {
+  /* Built into one of the two kernels that this runs under. */
+  static const char *const ext4[] = {"crc32c_generic", "crc16", "mbcache", "jbd2", "ext4", NULL};
   static const char *const core[] = {"virtio_ring", "virtio", NULL}, *const pci[] = {"virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", NULL},
                     *const mmio[] = {"virtio_mmio", NULL};
   char path[300], id[16];
   struct dirent *entry;
   DIR *entries;
   boot_modules(core);
+  boot_modules(ext4);
   if (folder_has("/sys/bus/pci/devices", "")) boot_modules(pci);
   if (folder_has("/sys/bus/acpi/devices", "LNRO0005")) boot_modules(mmio);
   entries = opendir("/sys/bus/virtio/devices");

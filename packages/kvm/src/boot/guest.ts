@@ -5,6 +5,9 @@ import { VMKitError } from '@vmkit/core/driver'
 import { execa } from 'execa'
 import { DRIVER } from '../errors.js'
 
+/** Which of Debian's kernels: `general` boots slower, and can mount folders of the host. */
+export type GuestFlavour = 'cloud' | 'general'
+
 export interface Guest {
   kernel: string
   initramfs: string
@@ -31,20 +34,21 @@ const built = new Map<string, Promise<Guest>>()
  * Builds it when it is missing or of another version; that takes 10 s and a Debian host, once.
  * @throws VMKitError `UNSUPPORTED` with what is missing
  */
-export function ensureGuest(cacheDir: string): Promise<Guest> {
-  const known = built.get(cacheDir)
+export function ensureGuest(cacheDir: string, flavour: GuestFlavour = 'cloud'): Promise<Guest> {
+  const key = `${flavour} ${cacheDir}`
+  const known = built.get(key)
   if (known) return known
-  const guest = build(join(cacheDir, 'guest'))
-  built.set(cacheDir, guest)
+  const guest = build(join(cacheDir, 'guest'), flavour)
+  built.set(key, guest)
   // The next caller may find what was missing.
-  guest.catch(() => built.delete(cacheDir))
+  guest.catch(() => built.delete(key))
   return guest
 }
 
-async function build(folder: string): Promise<Guest> {
+async function build(folder: string, flavour: GuestFlavour): Promise<Guest> {
   const script = join(dirname(createRequire(import.meta.url).resolve('@vmkit/kvm/package.json')), 'guest', 'build.sh')
   try {
-    const { stdout } = await execa('bash', [script, folder], { stdin: 'ignore' })
+    const { stdout } = await execa('bash', [script, folder, flavour], { stdin: 'ignore' })
     const path = stdout.trim()
     return { kernel: join(path, 'vmlinux'), initramfs: join(path, 'initramfs.cpio') }
   } catch (error) {

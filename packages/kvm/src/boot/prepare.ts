@@ -6,6 +6,7 @@ import { createDisk, inspectDisk } from '../disk/image-file.js'
 import { unsupportedField } from '../errors.js'
 import type { Host } from '../host.js'
 import type { KvmMachineOptions } from '../machine-options.js'
+import { mountsOf } from '../mounts.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import { FILES, type MachineFolder } from '../state/machine-folder.js'
 import { AGENT_CHANNEL, guestChannels } from './channels.js'
@@ -96,11 +97,12 @@ async function bootRoot(
   folder: MachineFolder,
   image: ContainerConfig,
 ): Promise<BootPlan> {
-  const guest = await ensureGuest(cacheDir)
+  const guest = await ensureGuest(cacheDir, config.mounts.length > 0 ? 'general' : 'cloud')
   const channels = guestChannels(config.tty)
   const records = runRecords(config, image, {
     root: ROOT_SERIAL,
     ports: channels.map(({ name }) => name),
+    shares: mountsOf(config),
     nics: network.kind === 'none' ? [] : [network.kind === 'user' ? 'user' : 'dhcp'],
   })
   await copyFile(guest.initramfs, folder.initrd)

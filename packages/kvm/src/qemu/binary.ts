@@ -9,6 +9,8 @@ export interface QemuBinary {
   version: string
   /** Built with seccomp. */
   sandbox: boolean
+  /** Built with 9p, by which folders of the host are mounted. */
+  plan9: boolean
 }
 
 const OLDEST = { major: 7, minor: 2 }
@@ -55,7 +57,7 @@ async function inspect(path: string): Promise<QemuBinary> {
     throw unavailable(`${path} is QEMU ${version}, and ${OLDEST.major}.${OLDEST.minor} is the oldest that will do`, path, `QEMU ${version}`)
   }
   const help = await execa(path, ['--help'], { reject: false, stdin: 'ignore', timeout: 10_000 })
-  return { path, version, sandbox: help.stdout?.includes('-sandbox on') ?? false }
+  return { path, version, sandbox: help.stdout?.includes('-sandbox on') ?? false, plan9: help.stdout?.includes('-virtfs ') ?? false }
 }
 
 export function parseVersion(text: string): string | undefined {
