@@ -20,6 +20,8 @@ export function bed() {
   return {
     stateDir,
     driver,
+    /** As a target of migrations, which takes a driver of any kind. */
+    target: manager.lookup('kvm'),
     name() {
       last += 1
       return `bench-${last}`

@@ -283,7 +283,7 @@ export async function* migrationRows(place: Bed): AsyncIterable<Comparison> {
   await untilLonger(join(place.folderOf(vm.id), 'console.log'), 0)
   const move = async (): Promise<{ downtimeMs: number; totalMs: number }> => {
     if (!vm.supports('migrate.live')) throw new Error(`no live migration: ${vm.missing['migrate.live']}`)
-    const { vm: moved, downtimeMs, totalMs } = await vm.migrate(places[1].driver, { live: true })
+    const { vm: moved, downtimeMs, totalMs } = await vm.migrate(places[1].target, { live: true })
     vm = moved as typeof vm
     places = [places[1], places[0]]
     return { downtimeMs, totalMs }

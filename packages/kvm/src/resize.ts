@@ -1,5 +1,6 @@
 /** More or less memory by the balloon, more or fewer vCPUs by hotplug, while it runs. */
 import { type CallContext, type ResizeRequest, VMKitError } from '@vmkit/core/driver'
+import { request } from './agent/request.js'
 import { DRIVER, invalidState } from './errors.js'
 import type { Host } from './host.js'
 import { command } from './lifecycle.js'
@@ -12,6 +13,9 @@ import { statusOf } from './state/run.js'
 import type { Machine } from './state/store.js'
 
 const MIB = 2 ** 20
+/** How long a guest has to give back memory, or to take it; it may still boot. */
+const FOLLOW_MS = 30_000
+const LOOK_MS = 20
 
 interface Slot {
   type: string
@@ -30,14 +34,21 @@ export async function resize(host: Host, machine: Machine, request: ResizeReques
     if (!run || (state !== 'running' && state !== 'paused')) throw invalidState(machine.id, 'resize', state)
     const current = host.store.get(machine.id)
     const { cpus, memory, pids } = request
-    if (pids !== undefined) throw cannot(machine, 'pids', 'a virtual machine has no limit of processes')
+    if (pids !== undefined && machine.boot.process === undefined)
+      throw cannot(machine, 'pids', 'it runs a system of its own, which limits its processes itself')
     if (memory !== undefined) checkMemory(machine, memory, run.memory ?? current.config.memory ?? DEFAULT_MEMORY)
     if (cpus !== undefined) checkCpus(machine, cpus)
     await command(machine, signal, async (qmp) => {
       if (cpus !== undefined) await setCpus(qmp, machine, cpus, signal)
-      if (memory !== undefined) await qmp.execute('balloon', { value: memory })
+      if (memory !== undefined) await setMemory(qmp, memory, state === 'running', signal)
     })
-    const config = { ...current.config, ...(cpus === undefined ? {} : { cpus }), ...(memory === undefined ? {} : { memory }) }
+    if (pids !== undefined) await setPids(host, machine, pids, signal)
+    const config = {
+      ...current.config,
+      ...(cpus === undefined ? {} : { cpus }),
+      ...(memory === undefined ? {} : { memory }),
+      ...(pids === undefined ? {} : { pids }),
+    }
     host.store.update(current, { config })
     record(host.options.stateDir, machine, { type: 'resized' })
   })
@@ -58,6 +69,32 @@ function checkCpus(machine: Machine, cpus: number): void {
   if (!Number.isInteger(cpus)) throw cannot(machine, 'cpus', 'a virtual machine has whole CPUs')
   const { maxCpus = vcpusOf(machine.config) } = machineOptions(machine.config)
   if (cpus > maxCpus) throw cannot(machine, 'cpus', `it was started for at most ${maxCpus}; driverOptions.kvm.maxCpus raises that`)
+}
+
+/** A guest that stands still follows when it goes on. */
+async function setMemory(qmp: Qmp, wanted: number, follows: boolean, signal: AbortSignal): Promise<void> {
+  await qmp.execute('balloon', { value: wanted })
+  const limit = performance.now() + FOLLOW_MS
+  while (follows) {
+    const { actual } = await qmp.execute<{ actual: number }>('query-balloon', undefined, { signal })
+    if (Math.abs(actual - wanted) <= MIB) return
+    if (performance.now() > limit) {
+      throw new VMKitError('GUEST_ERROR', `The guest did not follow within ${FOLLOW_MS} ms: it has ${actual} bytes, not ${wanted}`, {
+        driver: DRIVER,
+        field: 'memory',
+        hint: 'It needs the driver virtio_balloon, and memory that it can spare',
+      })
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+  }
+}
+
+function setPids(host: Host, machine: Machine, pids: number, signal: AbortSignal): Promise<void> {
+  const records = [
+    ['op', 'pids'],
+    ['pids', String(pids)],
+  ] as const
+  return host.guests.use(machine, signal, (port) => request(port, records, signal))
 }
 
 /** Plugs what is missing. The guest must let go of what is too many. */

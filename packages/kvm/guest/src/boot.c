@@ -239,6 +239,8 @@ void boot_system(const struct spec *spec) {
   mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
   mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
   write_text("/sys/fs/cgroup/cgroup.subtree_control", "+memory +pids");
+  mkdir(CGROUPS, 0755);
+  write_text(CGROUPS "/cgroup.subtree_control", "+memory +pids");
   symlink("/proc/self/fd", "/dev/fd");
   symlink("/proc/self/fd/0", "/dev/stdin");
   symlink("/proc/self/fd/1", "/dev/stdout");

@@ -99,6 +99,9 @@ enum { KEY_SIGNALS = 1, KEY_MAIN = 0x100, KEY_PORT = 0x200, KEY_SESSION = 0x1000
 
 void say(const char *format, ...);
 int write_text(const char *path, const char *text);
+
+/* All that the machine runs, each command in a cgroup of its own below. */
+#define CGROUPS "/sys/fs/cgroup/vmkit"
 long read_text(const char *path, char *text, size_t size);
 int make_folders(const char *path);
 #endif

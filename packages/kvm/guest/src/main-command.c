@@ -63,10 +63,7 @@ int main_start(int epoll, const char **why) {
       input = ends[1];
     }
   }
-  if (pids[0]) {
-    mkdir("/sys/fs/cgroup/" GROUP, 0755);
-    write_text("/sys/fs/cgroup/" GROUP "/pids.max", pids);
-  }
+  if (pids[0]) write_text(CGROUPS "/pids.max", pids);
   pid = spawn(&command, why);
   close(command.in);
   close(command.out);
@@ -126,7 +123,7 @@ int main_resize(int columns, int rows) {
 /* Counts the kernel's out-of-memory kills in the command's cgroup. */
 static int out_of_memory(void) {
   char text[512], *line;
-  if (read_text("/sys/fs/cgroup/" GROUP "/memory.events", text, sizeof text) <= 0) return 0;
+  if (read_text(CGROUPS "/" GROUP "/memory.events", text, sizeof text) <= 0) return 0;
   line = strstr(text, "oom_kill ");
   return line && atoi(line + 9) > 0;
 }

@@ -46,6 +46,7 @@ int request(const struct spec *spec) {
   if (strcmp(what, "signal") == 0) return main_signal(atoi(spec_get(spec, "signal", "0")));
   if (strcmp(what, "resize") == 0) return main_resize(atoi(spec_get(spec, "columns", "80")), atoi(spec_get(spec, "rows", "24")));
   if (strcmp(what, "identity") == 0) return identity(spec);
+  if (strcmp(what, "pids") == 0) return write_text(CGROUPS "/pids.max", spec_get(spec, "pids", "max")) == 0 ? 0 : errno;
   if (strcmp(what, "freeze") == 0) return freeze(FIFREEZE);
   if (strcmp(what, "thaw") == 0) return freeze(FITHAW);
   if (strcmp(what, "sync") == 0) {

@@ -67,7 +67,7 @@ static void child(const struct command *command, int report_to) {
   for (signal_number = 1; signal_number < 32; signal_number++) signal(signal_number, SIG_DFL);
   setsid();
   if (command->group) {
-    snprintf(group, sizeof group, "/sys/fs/cgroup/%s/cgroup.procs", command->group);
+    snprintf(group, sizeof group, CGROUPS "/%s/cgroup.procs", command->group);
     if (write_text(group, "0") != 0) report(report_to, STEP_GROUP);
   }
   if (command->tty) ioctl(command->in, TIOCSCTTY, 0);
@@ -112,7 +112,7 @@ pid_t spawn(const struct command *command, const char **why) {
   char group[300];
   pid_t pid;
   if (command->group) {
-    snprintf(group, sizeof group, "/sys/fs/cgroup/%s", command->group);
+    snprintf(group, sizeof group, CGROUPS "/%s", command->group);
     mkdir(group, 0755);
   }
   if (pipe2(failure, O_CLOEXEC) != 0) return -errno;
@@ -133,9 +133,9 @@ pid_t spawn(const struct command *command, const char **why) {
 
 void group_signal(const char *group, int signal) {
   char path[300], text[16384], *rest, *line;
-  snprintf(path, sizeof path, "/sys/fs/cgroup/%s/cgroup.kill", group);
+  snprintf(path, sizeof path, CGROUPS "/%s/cgroup.kill", group);
   if (signal == SIGKILL && write_text(path, "1") == 0) return;
-  snprintf(path, sizeof path, "/sys/fs/cgroup/%s/cgroup.procs", group);
+  snprintf(path, sizeof path, CGROUPS "/%s/cgroup.procs", group);
   if (read_text(path, text, sizeof text) <= 0) return;
   rest = text;
   while ((line = strsep(&rest, "\n")))
@@ -144,6 +144,6 @@ void group_signal(const char *group, int signal) {
 
 void group_remove(const char *group) {
   char path[300];
-  snprintf(path, sizeof path, "/sys/fs/cgroup/%s", group);
+  snprintf(path, sizeof path, CGROUPS "/%s", group);
   rmdir(path);
 }

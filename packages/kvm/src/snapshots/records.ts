@@ -47,8 +47,11 @@ export function getSnapshot(folder: MachineFolder, tag: string): StoredSnapshot 
   return found
 }
 
+/** Under the machine's lock. */
 export function makeSnapshotFolder(folder: MachineFolder): void {
   mkdirSync(folder.snapshots, { recursive: true, mode: 0o700 })
+  // Of a program that died while it saved.
+  for (const name of readdirSync(folder.snapshots)) if (name.endsWith('.part')) rmSync(join(folder.snapshots, name), { force: true })
 }
 
 export function addSnapshot(folder: MachineFolder, record: Omit<SnapshotRecord, 'format'>): void {
