@@ -39,7 +39,8 @@ docker_daemon_up() {
   "shutdown-timeout": 5
 }
 JSON
-    setsid dockerd --config-file "$dir/daemon.json" >>"$dir/dockerd.log" 2>&1 </dev/null 9>&- &
+    # CRIU is found on its PATH.
+    PATH="$(criu_bin):$PATH" setsid dockerd --config-file "$dir/daemon.json" >>"$dir/dockerd.log" 2>&1 </dev/null 9>&- &
   fi
   until curl -sf --max-time 2 --unix-socket "$dir/docker.sock" http://docker/_ping >/dev/null; do
     waited=$((waited + 1))

@@ -2,32 +2,11 @@
 # place, unpacked from its package. It lives in a network namespace of its own, since two daemons fight over iptables chains.
 
 docker_next_dir() { echo "$VMKIT_BACKENDS_DIR/docker_next"; }
-docker_next_root() { echo "${VMKIT_SUITES_DIR:-/var/lib/vmkit-suites}/trixie"; }
 docker_next_netns=vmkit-docker-next
 
 docker_next_install() {
   apt_install docker.io iproute2 iptables
-  local root
-  root=$(docker_next_root)
-  [ -x "$root/root/usr/sbin/dockerd" ] && return
-  suite_unpack trixie "$root" docker.io
-}
-
-# suite_unpack SUITE FOLDER PACKAGE...: packages of another suite, unpacked below FOLDER/root. A private apt state leaves the
-# host's sources as they are; the address comes from them.
-suite_unpack() {
-  local suite=$1 folder=$2 uri options
-  shift 2
-  uri=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null |
-    grep -v '^#' | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1 | tr -d ' ')
-  [ -n "$uri" ] || fail "no Debian archive in the host's apt sources"
-  mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial" "$folder/debs" "$folder/root"
-  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' "$uri" "$suite" >"$folder/suite.sources"
-  options=(-qq -o "Dir::Etc::sourcelist=$folder/suite.sources" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache" -o APT::Sandbox::User=root)
-  apt-get "${options[@]}" update
-  (cd "$folder/debs" && apt-get "${options[@]}" download "$@")
-  local deb
-  for deb in "$folder"/debs/*.deb; do dpkg -x "$deb" "$folder/root"; done
+  suite_unpack trixie docker docker.io
 }
 
 docker_next_alive() {
@@ -56,7 +35,7 @@ docker_next_start() {
   "shutdown-timeout": 5
 }
 JSON
-    PATH="$(docker_next_root)/root/usr/sbin:$PATH" setsid nsenter --net="/run/netns/$docker_next_netns" dockerd --config-file "$dir/daemon.json" >>"$dir/dockerd.log" 2>&1 </dev/null 9>&- &
+    PATH="$(criu_bin):$(suite_root trixie docker)/usr/sbin:$PATH" setsid nsenter --net="/run/netns/$docker_next_netns" dockerd --config-file "$dir/daemon.json" >>"$dir/dockerd.log" 2>&1 </dev/null 9>&- &
   fi
   until curl -sf --max-time 2 --unix-socket "$dir/docker.sock" http://docker/_ping >/dev/null; do
     waited=$((waited + 1))

@@ -17,3 +17,42 @@ apt_install() {
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
+
+# suite_root SUITE NAME: where suite_unpack puts packages of another suite of Debian.
+suite_root() { echo "${VMKIT_SUITES_DIR:-/var/lib/vmkit-suites}/$1/$2"; }
+
+# suite_unpack SUITE NAME PACKAGE...: unpacks packages of another suite below suite_root SUITE NAME, unless they are there. A private
+# apt state leaves the host's sources as they are; the address comes from them.
+suite_unpack() {
+  local suite=$1 name=$2 root folder options deb
+  shift 2
+  root=$(suite_root "$suite" "$name")
+  [ -d "$root" ] && return
+  folder=$(dirname "$root")
+  mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
+  options=(-qq -o "Dir::Etc::sourcelist=$folder/suite.sources" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache" -o APT::Sandbox::User=root)
+  suite_update "$suite" "$folder" "${options[@]}"
+  rm -rf "$folder/debs-$name" "$root.new"
+  mkdir "$folder/debs-$name" "$root.new"
+  (cd "$folder/debs-$name" && apt-get "${options[@]}" download "${@/%//$suite}")
+  for deb in "$folder/debs-$name"/*.deb; do dpkg -x "$deb" "$root.new"; done
+  rm -r "$folder/debs-$name"
+  # Last, so that what is there is whole.
+  mv "$root.new" "$root"
+}
+
+declare -A suite_is_updated=()
+
+# suite_update SUITE FOLDER APT-OPTION...: once per run.
+suite_update() {
+  local suite=$1 folder=$2 uri
+  shift 2
+  [ -n "${suite_is_updated[$suite]:-}" ] && return
+  # Some of the files do not exist, which is no failure.
+  uri=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null || true; } |
+    grep -v '^#' | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1 | tr -d ' ')
+  [ -n "$uri" ] || fail "no Debian archive in the host's apt sources"
+  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' "$uri" "$suite" >"$folder/suite.sources"
+  apt-get "$@" update
+  suite_is_updated[$suite]=yes
+}
