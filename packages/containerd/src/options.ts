@@ -51,7 +51,7 @@ export interface ParsedOptions extends ContainerdOptions {
 }
 
 /** What containerd takes for an identifier (its `identifiers` package): parts of letters and digits between single separators. */
-export const IDENTIFIER = /^[A-Za-z0-9]+(?:[._-]+[A-Za-z0-9]+)*$/
+export const IDENTIFIER = /^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$/
 const LONGEST_IDENTIFIER = 76
 const DEFAULT_LOG_BYTES = 64 * 2 ** 20
 
