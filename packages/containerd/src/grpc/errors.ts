@@ -32,7 +32,9 @@ const ROWS: readonly Row[] = [
       /cannot start a container that has|process already finished|container not running|container not paused|is not running|not in (the )?\w+ state|already paused|paused state|cannot (pause|resume|delete) /i,
     means: 'INVALID_STATE',
   },
-  { words: /unexpected commit digest|failed size validation|digest mismatch/i, means: 'BACKEND_ERROR' },
+  // Somebody else writes the same blob.
+  { words: /\bref \S+ locked\b/i, means: 'CONFLICT' },
+  { words: /unexpected commit (digest|size)|failed size validation|digest mismatch/i, means: 'BACKEND_ERROR' },
   { words: /archive\/tar|invalid tar header|unexpected EOF|gzip: invalid|magic number mismatch/i, means: 'INVALID_CONFIG' },
   { words: /service \w+: not implemented|is not supported$/i, means: 'UNSUPPORTED' },
   { code: 3, means: 'INVALID_CONFIG' },
@@ -76,7 +78,8 @@ export function abortReason(signal: AbortSignal, details: VMKitErrorDetails = {}
 
 /** Whether a call failed because the connection did: the next one should make a new one. */
 export function isDisconnected(failure: unknown): boolean {
-  return (failure as Failure | undefined)?.code === UNAVAILABLE
+  const { code, details } = (failure ?? {}) as Failure
+  return code === UNAVAILABLE && !/\bref \S+ locked\b/.test(String(details))
 }
 
 export function hasCode(error: unknown, ...codes: ErrorCode[]): error is VMKitError {

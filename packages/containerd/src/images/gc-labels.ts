@@ -1,0 +1,30 @@
+/** What keeps parts of an image as long as the image: labels on content, read by containerd's garbage collector (`docs/garbage-collection.md`). */
+import type { Descriptor, ImageConfig, ImageDocument, Manifest } from '@vmkit/oci'
+import { chainIds } from './chain.js'
+
+/** Labels of a document by what it refers to: an index to its manifest, a manifest to its config and layers. */
+export function documentLabels(document: ImageDocument, next: Descriptor | undefined, manifest: Manifest): Record<string, string> {
+  const { digest } = document.descriptor
+  if (digest === manifest.config.digest) return {}
+  if (next === undefined || next.digest !== manifest.config.digest)
+    return next === undefined ? {} : { 'containerd.io/gc.ref.content.m.0': next.digest }
+  const layers = manifest.layers.map((layer, index) => [`containerd.io/gc.ref.content.l.${index}`, layer.digest])
+  return { 'containerd.io/gc.ref.content.config': manifest.config.digest, ...Object.fromEntries(layers) }
+}
+
+/** On the config: the snapshot of the top layer, of which the lower ones are parents. */
+export function snapshotLabel(config: ImageConfig, snapshotter: string): Record<string, string> {
+  const top = chainIds(config.rootfs.diff_ids).at(-1)
+  return top === undefined ? {} : { [`containerd.io/gc.ref.snapshot.${snapshotter}`]: top }
+}
+
+/** On a layer: its digest when uncompressed, and where it came from, as containerd's own pull writes them. */
+export function layerLabels(
+  diffId: string | undefined,
+  reference: { registry: string; repository: string } | undefined,
+): Record<string, string> {
+  return {
+    ...(diffId === undefined ? {} : { 'containerd.io/uncompressed': diffId }),
+    ...(reference === undefined ? {} : { [`containerd.io/distribution.source.${reference.registry}`]: reference.repository }),
+  }
+}
