@@ -1,11 +1,11 @@
 import { stat } from 'node:fs/promises'
 import { type CallContext, type MachineConfig, VMKitError } from '@vmkit/core/driver'
-import { type ImageConfig, isImagePath, openImage as openAny } from '@vmkit/oci'
+import { type ImageConfig, type ImageSource, isImagePath, openImage as openAny } from '@vmkit/oci'
 import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
 import type { ImageAccess } from './access.js'
 import { labelContent } from './content.js'
-import { snapshotLabel } from './gc-labels.js'
+import { baseLabel, snapshotLabel } from './gc-labels.js'
 import { placeImage } from './place.js'
 import { pullImage } from './pull.js'
 import { imageName, notFound, openImage } from './store.js'
@@ -19,6 +19,8 @@ export interface MachineImage {
   snapshotter: string
   /** The snapshot below the machine's own; '' for an image without layers. */
   parent: string
+  /** For the container, so that what it stands on stays. */
+  labels: Record<string, string>
 }
 
 /**
@@ -44,13 +46,19 @@ export async function ensureImage(access: ImageAccess, config: MachineConfig, le
 }
 
 async function unpacked(access: ImageAccess, containerd: Containerd, name: string, lease: string, ctx: CallContext): Promise<MachineImage> {
-  const snapshotter = await access.snapshotter(ctx)
   await using source = await openImage(containerd, name, { signal: ctx.signal })
-  const { config, manifest } = source
+  return unpackSource(access, source, name, lease, ctx)
+}
+
+/** Snapshots of an image whose content is in the daemon. `name`: what the container says it is of. */
+export async function unpackSource(access: ImageAccess, source: ImageSource, name: string, lease: string, ctx: CallContext): Promise<MachineImage> {
+  const containerd = await access.containerd()
+  const snapshotter = await access.snapshotter(ctx)
+  const { config, manifest, descriptor } = source
   try {
     const parent = await unpackImage(containerd, { config, manifest, snapshotter, lease }, ctx)
     await labelContent(containerd, manifest.config.digest, snapshotLabel(config, snapshotter), ctx.signal)
-    return { name, config, snapshotter, parent }
+    return { name, config, snapshotter, parent, labels: baseLabel(descriptor.digest) }
   } catch (error) {
     // Its name is there, and a part of it is not.
     throw hasCode(error, 'NOT_FOUND') ? notFound(name, access.driver, error) : error

@@ -28,3 +28,15 @@ export function layerLabels(
     ...(reference === undefined ? {} : { [`containerd.io/distribution.source.${reference.registry}`]: reference.repository }),
   }
 }
+
+const BASE = 'containerd.io/gc.ref.content.vmkit-base'
+
+/** On a container: the manifest of what it stands on, which lives as long as it does, whatever becomes of the image's name. */
+export function baseLabel(manifest: string): Record<string, string> {
+  return { [BASE]: manifest }
+}
+
+/** Digest of the manifest that a container stands on. */
+export function baseOf(labels: Readonly<Record<string, string>>): string | undefined {
+  return labels[BASE]
+}

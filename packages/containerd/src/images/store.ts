@@ -24,18 +24,26 @@ export async function openImage(
     const { image } = await containerd.images.get({ name }, { signal })
     const target = image?.target
     if (target === undefined) throw notFound(name, driver)
-    return await openContent({
-      origin: name,
-      reference: name,
-      root: { mediaType: target.mediaType, digest: target.digest, size: Number(target.size) },
-      read: ({ digest }, options) => readBlob(containerd, digest, options),
-      platform,
-      signal,
-      errors: { driver },
-    })
+    return await openStored(containerd, name, descriptorOf(target), { platform, signal })
   } catch (error) {
     throw hasCode(error, 'NOT_FOUND') ? notFound(name, driver, error) : error
   }
+}
+
+/** An image by its outermost document, named or not. @throws `NOT_FOUND` when a part of it is missing */
+export function openStored(
+  containerd: Containerd,
+  origin: string,
+  root: Descriptor,
+  { platform, signal }: { platform?: string; signal?: AbortSignal } = {},
+): Promise<ImageSource> {
+  const read = ({ digest }: Descriptor, options: { signal?: AbortSignal; offset?: number }) => readBlob(containerd, digest, options)
+  return openContent({ origin, root, read, platform, signal, errors: { driver: containerd.options.driver } })
+}
+
+/** As containerd's messages have it, where sizes are bigints. */
+export function descriptorOf({ mediaType, digest, size }: { mediaType: string; digest: string; size: bigint }): Descriptor {
+  return { mediaType, digest, size: Number(size) }
 }
 
 /** Gives an image its name, or the name another image. */
