@@ -21,6 +21,12 @@ export const capabilities = Object.freeze({
   'limits.memory': 'probe',
   'limits.pids': 'probe',
   resize: 'probe',
+  'snapshot.disk': true,
+  'snapshot.memory': 'probe',
+  clone: true,
+  'migrate.cold': true,
+  'migrate.live': 'probe',
+  bundle: true,
   images: true,
 } as const)
 

@@ -6,6 +6,7 @@ import type { Connection } from './grpc/connection.js'
 import { hasCode } from './grpc/errors.js'
 import type { Container } from './grpc/generated/containers_pb.js'
 import type { Process } from './grpc/generated/task_types_pb.js'
+import type { ImageAccess } from './images/access.js'
 import type { ParsedOptions } from './options.js'
 import { containerIdOf, idOf, LABEL, type MachineRecord, partsOfId, recordOf } from './record.js'
 import { type MachineFolder, machineFolder } from './state-dir.js'
@@ -21,6 +22,7 @@ export interface Host {
   /** The client, with its namespace there. */
   containerd(): Promise<Containerd>
   fifos: FifoPool
+  images: ImageAccess
   /** `stateDir/<namespace>`. */
   root: string
 }

@@ -1,5 +1,5 @@
 /** What another driver changes of this one. `@vmkit/kata` is this driver with a runtime of its own and fewer claims. */
-import type { CallContext, CapabilityManifest, HostProbe, MachineConfig, VMDriver } from '@vmkit/core/driver'
+import type { CallContext, CapabilityManifest, HostProbe, MachineConfig, MetricsReading, VMDriver } from '@vmkit/core/driver'
 import type { ContainerdOptions } from './options.js'
 import type { Spec } from './spec/types.js'
 
@@ -22,6 +22,8 @@ export interface Variation {
   adaptSpec?(spec: Spec, config: MachineConfig): Spec
   /** Looks at the host after containerd was found, and may take capabilities back. */
   refineProbe?(probe: HostProbe, ctx: CallContext): Promise<HostProbe>
+  /** Takes out of a reading what the runtime does not really report. */
+  refineMetrics?(reading: MetricsReading): MetricsReading
   /** Options of the connection and the state that the variation fixes. */
   defaults?: ContainerdOptions
   /** Every process id that containerd tells is the hypervisor's: files and signals must go through the runtime alone. */

@@ -5,13 +5,15 @@ import { posix } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
 import { invalidConfig, VMKitError } from '@vmkit/core/driver'
-import type { Headers, Pack } from 'tar-stream'
+import type { Header, Pack } from 'tar-stream'
 import { fileError } from './errors.js'
 import { at, writeFileIn } from './operations.js'
 import { type Folder, openChildFolder, statChild, walk } from './root.js'
 
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
 const loadTar = () => import('tar-stream')
+
+type EntryHeader = Partial<Header> & { name: string }
 
 /** `path` and what is below it. Devices and sockets are left out: a tar of them is no content. */
 export async function* packIn(root: string, path: string): AsyncGenerator<Uint8Array> {
@@ -53,13 +55,13 @@ async function packChild(pack: Pack, parent: Folder, name: string, as: string): 
   }
 }
 
-function entry(pack: Pack, header: Headers): Promise<void> {
+function entry(pack: Pack, header: EntryHeader): Promise<void> {
   return new Promise((resolve, reject) => {
     pack.entry(header, (error) => (error ? reject(error) : resolve()))
   })
 }
 
-async function packFile(pack: Pack, path: string, header: Headers): Promise<void> {
+async function packFile(pack: Pack, path: string, header: EntryHeader): Promise<void> {
   const handle = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
   try {
     const { size } = await handle.stat()
@@ -103,7 +105,7 @@ function leaves(name: string): boolean {
   return path.startsWith('/') || path === '..' || path.startsWith('../')
 }
 
-async function place(root: string, base: string, header: Headers, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+async function place(root: string, base: string, header: EntryHeader, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
   const target = posix.join('/', base, header.name)
   const owner = { uid: header.uid ?? 0, gid: header.gid ?? 0 }
   const mode = (header.mode ?? 0o644) & 0o7777

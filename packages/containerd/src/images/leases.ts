@@ -6,15 +6,29 @@ import type { Containerd } from '../grpc/connection.js'
 const LEASE_HOURS = 6
 const LEASE_LABEL = 'io.vmkit.lease'
 
-/** Runs `work` under a lease, which ends with it, however it ends. */
-export async function withLease<T>(containerd: Containerd, signal: AbortSignal, work: (lease: string) => Promise<T>): Promise<T> {
+export interface Lease {
+  id: string
+  /** Never rejects: a daemon that is gone drops the lease by its expiry. */
+  end(): Promise<void>
+}
+
+export async function openLease(containerd: Containerd, signal: AbortSignal): Promise<Lease> {
   const id = `vmkit-${randomUUID()}`
   const expires = new Date(Date.now() + LEASE_HOURS * 3_600_000)
   await containerd.leases.create({ id, labels: { 'containerd.io/gc.expire': expires.toISOString(), [LEASE_LABEL]: 'true' } }, { signal })
+  return {
+    id,
+    // Not under `signal`: after an abort too.
+    end: async () => void (await containerd.leases.delete({ id }, { timeoutMs: 5000 }).catch(() => undefined)),
+  }
+}
+
+/** Runs `work` under a lease, which ends with it, however it ends. */
+export async function withLease<T>(containerd: Containerd, signal: AbortSignal, work: (lease: string) => Promise<T>): Promise<T> {
+  const lease = await openLease(containerd, signal)
   try {
-    return await work(id)
+    return await work(lease.id)
   } finally {
-    // Not under `signal`: after an abort too. A daemon that is gone drops it by its expiry.
-    await containerd.leases.delete({ id }, { timeoutMs: 5000 }).catch(() => undefined)
+    await lease.end()
   }
 }

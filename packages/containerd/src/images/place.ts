@@ -1,6 +1,6 @@
 /** From any source (registry, archive, layout, bundle) into the daemon: content, snapshots, name. */
 import type { CallContext, ImageInfo } from '@vmkit/core/driver'
-import { type ImageSource, parseReference } from '@vmkit/oci'
+import { type ImageSource, parseReference, type Reference } from '@vmkit/oci'
 import type { Containerd } from '../grpc/connection.js'
 import type { ImageAccess } from './access.js'
 import { labelContent, writeBlob } from './content.js'
@@ -31,7 +31,7 @@ export async function placeImage(
   const snapshotter = await access.snapshotter(ctx)
   const target = source.documents[0]?.descriptor ?? source.descriptor
   await withLease(containerd, ctx.signal, async (lease) => {
-    await writeImage(containerd, source, name, lease, ctx)
+    await writeContent(containerd, source, originOf(name), lease, ctx)
     await unpackImage(containerd, { config: source.config, manifest: source.manifest, snapshotter, lease }, ctx)
     await labelContent(containerd, source.manifest.config.digest, snapshotLabel(source.config, snapshotter), ctx.signal)
     await nameImage(containerd, name, target, labels, { signal: ctx.signal, lease })
@@ -45,10 +45,24 @@ export async function placeImage(
   }
 }
 
-/** Layers first: a document that is in the store promises that what it names is too. */
-async function writeImage(containerd: Containerd, source: ImageSource, name: string, lease: string, ctx: CallContext): Promise<void> {
+/** Names that vmkit gives by itself are of no registry. */
+function originOf(name: string): Reference | undefined {
+  const reference = parseReference(name)
+  return reference.registry === 'vmkit.local' ? undefined : reference
+}
+
+/**
+ * What an image consists of, into the content store. Layers first: a document that is in the store promises that what it names is too.
+ * `origin`: the registry and repository that its layers are also found at.
+ */
+export async function writeContent(
+  containerd: Containerd,
+  source: ImageSource,
+  origin: Reference | undefined,
+  lease: string,
+  ctx: CallContext,
+): Promise<void> {
   const { manifest, config, documents } = source
-  const origin = parseReference(name)
   // The same layer may come twice.
   const layers = manifest.layers.map((descriptor, index) => ({ descriptor, diffId: config.rootfs.diff_ids[index] }))
   const distinct = layers.filter(

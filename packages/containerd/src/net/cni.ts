@@ -1,7 +1,7 @@
 /** Runs network plugins as the CNI specification has it: the request in the environment, the configuration on stdin. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type ErrorCode, VMKitError } from '@vmkit/core/driver'
+import { type ErrorCode, VMKitError } from '@vmkit/core'
 import { runTool } from '../tool.js'
 import type { NetworkConf, PluginConf } from './cni-conf.js'
 
@@ -42,7 +42,7 @@ export async function addNetwork(host: CniHost, conf: NetworkConf, attachment: A
 /** DEL, last plugin first. Goes on past failures, because whatever can be released must be; returns the first of them. */
 export async function deleteNetwork(host: CniHost, conf: NetworkConf, attachment: Attachment, previous?: CniResult): Promise<unknown> {
   let failure: unknown
-  for (const plugin of conf.plugins.toReversed()) {
+  for (const plugin of [...conf.plugins].reverse()) {
     await runPlugin(host, 'DEL', conf, plugin, attachment, previous).catch((error: unknown) => {
       failure ??= error
     })

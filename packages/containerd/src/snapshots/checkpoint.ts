@@ -1,7 +1,9 @@
 /** Memory of a task, saved by CRIU into the content store. */
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
 import type { Descriptor } from '@vmkit/oci'
+import type { Containerd } from '../grpc/connection.js'
 import type { Host, Machine } from '../host.js'
+import { labelContent } from '../images/content.js'
 import { descriptorOf } from '../images/store.js'
 
 /** containerd's media type of the files that CRIU writes, as a tar. */
@@ -16,4 +18,9 @@ export async function checkpointTask(host: Host, { id, containerId }: Machine, l
   const saved = descriptors.find(({ mediaType }) => mediaType === CRIU_TAR)
   if (!saved) throw new VMKitError('BACKEND_ERROR', 'containerd saved no memory', { driver: host.driver, vmId: id })
   return descriptorOf(saved)
+}
+
+/** The saved memory lives as long as the disk that it belongs to, by its manifest. */
+export async function holdMemory(containerd: Containerd, manifest: string, memory: string, { signal }: Pick<CallContext, 'signal'>): Promise<void> {
+  await labelContent(containerd, manifest, { 'containerd.io/gc.ref.content.vmkit-memory': memory }, signal)
 }

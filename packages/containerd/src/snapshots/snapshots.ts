@@ -13,7 +13,8 @@ import { releaseNetworks } from '../net/connect.js'
 import { discardTask, ended } from '../task/stop.js'
 import { startTask } from '../task/start.js'
 import { commitRootfs, whileFrozen } from './commit.js'
-import { checkpointTask } from './checkpoint.js'
+import { checkpointTask, holdMemory } from './checkpoint.js'
+import { goOn } from './migrate.js'
 import { prepareRootfs, removeRootfs } from './rootfs.js'
 import { dropSnapshots, findSnapshot, saveSnapshot, snapshotsOf, type StoredSnapshot } from './store.js'
 
@@ -29,7 +30,7 @@ export async function snapshot(host: Host, id: string, tag: string, { memory }: 
         return { ...(await commitRootfs(host, machine, lease, ctx)), saved }
       })
       const info = { tag, createdAt, sizeBytes: sizeBytes + (saved?.size ?? 0), disk: descriptor, ...(saved ? { memory: saved } : {}) }
-      if (saved) await holdMemory(host, descriptor.digest, saved.digest, ctx)
+      if (saved) await holdMemory(containerd, descriptor.digest, saved.digest, ctx)
       await saveSnapshot(containerd, uid, info, { signal: ctx.signal, lease, vmId: id }).catch((error: unknown) => {
         throw hasCode(error, 'ALREADY_EXISTS') ? taken() : error
       })
@@ -37,13 +38,6 @@ export async function snapshot(host: Host, id: string, tag: string, { memory }: 
     })
   })
   return infoOf(stored)
-}
-
-/** The saved memory lives as long as the disk that it belongs to. */
-async function holdMemory(host: Host, manifest: string, memory: string, { signal }: CallContext): Promise<void> {
-  const { content } = await host.containerd()
-  const label = 'containerd.io/gc.ref.content.vmkit-memory'
-  await content.update({ info: { digest: manifest, labels: { [label]: memory } }, updateMask: { paths: [`labels.${label}`] } }, { signal })
 }
 
 export async function listSnapshots(host: Host, id: string, ctx: CallContext): Promise<SnapshotInfo[]> {
@@ -99,6 +93,7 @@ export async function clone(host: Host, id: string, { tag, name, labels }: Clone
   const { ttl: _ttl, ...lasting } = config
   const image = (lease: string) => imageOf(host, machine, stored, lease, ctx)
   const made = await createMachine(host, { ...lasting, name, labels: { ...own, ...labels } }, ctx, { image, skipFiles: true })
+  if (stored.memory) await goOn(host, made, stored.memory, ctx)
   return { id: made }
 }
 
