@@ -5,7 +5,7 @@ import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
 import type { ImageAccess } from './access.js'
 import { labelContent } from './content.js'
-import { baseLabel, snapshotLabel } from './gc-labels.js'
+import { baseLabels, snapshotLabel } from './gc-labels.js'
 import { placeImage } from './place.js'
 import { pullImage } from './pull.js'
 import { imageName, notFound, openImage } from './store.js'
@@ -47,18 +47,27 @@ export async function ensureImage(access: ImageAccess, config: MachineConfig, le
 
 async function unpacked(access: ImageAccess, containerd: Containerd, name: string, lease: string, ctx: CallContext): Promise<MachineImage> {
   await using source = await openImage(containerd, name, { signal: ctx.signal })
-  return unpackSource(access, source, name, lease, ctx)
+  return unpackSource(access, source, { name, isNamed: true }, lease, ctx)
 }
 
-/** Snapshots of an image whose content is in the daemon. `name`: what the container says it is of. */
-export async function unpackSource(access: ImageAccess, source: ImageSource, name: string, lease: string, ctx: CallContext): Promise<MachineImage> {
+/**
+ * Snapshots of an image whose content is in the daemon. `name`: what the container says it is of; `isNamed`: whether the image has that
+ * name, or is only held by those who stand on it.
+ */
+export async function unpackSource(
+  access: ImageAccess,
+  source: ImageSource,
+  { name, isNamed }: { name: string; isNamed: boolean },
+  lease: string,
+  ctx: CallContext,
+): Promise<MachineImage> {
   const containerd = await access.containerd()
   const snapshotter = await access.snapshotter(ctx)
   const { config, manifest, descriptor } = source
   try {
     const parent = await unpackImage(containerd, { config, manifest, snapshotter, lease }, ctx)
     await labelContent(containerd, manifest.config.digest, snapshotLabel(config, snapshotter), ctx.signal)
-    return { name, config, snapshotter, parent, labels: baseLabel(descriptor.digest) }
+    return { name, config, snapshotter, parent, labels: baseLabels(descriptor.digest, isNamed) }
   } catch (error) {
     // Its name is there, and a part of it is not.
     throw hasCode(error, 'NOT_FOUND') ? notFound(name, access.driver, error) : error

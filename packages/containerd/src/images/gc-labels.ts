@@ -31,12 +31,19 @@ export function layerLabels(
 
 const BASE = 'containerd.io/gc.ref.content.vmkit-base'
 
+/** On a container that stands on content that no image names: when it goes, that is garbage. */
+const UNNAMED = 'io.vmkit.base'
+
 /** On a container: the manifest of what it stands on, which lives as long as it does, whatever becomes of the image's name. */
-export function baseLabel(manifest: string): Record<string, string> {
-  return { [BASE]: manifest }
+export function baseLabels(manifest: string, isNamed: boolean): Record<string, string> {
+  return { [BASE]: manifest, [UNNAMED]: isNamed ? 'named' : 'unnamed' }
 }
 
 /** Digest of the manifest that a container stands on. */
 export function baseOf(labels: Readonly<Record<string, string>>): string | undefined {
   return labels[BASE]
+}
+
+export function leavesGarbage(labels: Readonly<Record<string, string>>): boolean {
+  return labels[UNNAMED] === 'unnamed'
 }

@@ -52,7 +52,7 @@ export async function importBundle(
   const config = { ...bundle.config, name: name ?? bundle.config.name, labels: { ...bundle.config.labels, ...labels } }
   const image = async (lease: string) => {
     await writeContent(containerd, source, undefined, lease, ctx)
-    return unpackSource(host.images, source, config.image ?? '', lease, ctx)
+    return unpackSource(host.images, source, { name: config.image ?? '', isNamed: false }, lease, ctx)
   }
   return { id: await createMachine(host, config, ctx, { image, skipFiles: true }) }
 }

@@ -131,7 +131,7 @@ export async function finishIncoming(host: Host, ticket: MigrationTicket, ctx: C
   const root = descriptorOf(image.target)
   const variant = async (lease: string) => {
     await using source = await openStored(containerd, name, root, { signal: ctx.signal })
-    return unpackSource(host.images, source, config.image ?? '', lease, ctx)
+    return unpackSource(host.images, source, { name: config.image ?? '', isNamed: false }, lease, ctx)
   }
   const id = await createMachine(host, config, ctx, { image: variant, skipFiles: true, extra: { incoming: ticket.id } })
   const memory = image.labels[MEMORY_LABEL]

@@ -102,7 +102,7 @@ async function imageOf(host: Host, { id, container }: Machine, { disk, tag }: St
   const containerd = await host.containerd()
   try {
     await using source = await openStored(containerd, container.image, disk, { signal: ctx.signal })
-    return await unpackSource(host.images, source, container.image, lease, ctx)
+    return await unpackSource(host.images, source, { name: container.image, isNamed: false }, lease, ctx)
   } catch (error) {
     if (!hasCode(error, 'NOT_FOUND', 'IMAGE_NOT_FOUND')) throw error
     throw new VMKitError('NOT_FOUND', `The snapshot ${tag} is gone`, { driver: host.driver, vmId: id, cause: error })

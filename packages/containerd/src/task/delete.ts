@@ -4,6 +4,8 @@ import { unmountFolder } from '../files/mount.js'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, taskOf } from '../host.js'
+import { leavesGarbage } from '../images/gc-labels.js'
+import { collectGarbage } from '../images/leases.js'
 import { withLock } from '../lock.js'
 import { releaseNetworks } from '../net/connect.js'
 import { removeRootfs } from '../snapshots/rootfs.js'
@@ -30,6 +32,7 @@ export async function remove(host: Host, id: string, force: boolean, ctx: CallCo
     await removeRootfs(containerd, { snapshotter: container.snapshotter, key: container.snapshotKey }, { vmId: id })
     await containerd.containers.delete({ id: containerId }, { vmId: id }).catch(gone)
     rmSync(folder.path, { recursive: true, force: true })
+    if (leavesGarbage(container.labels)) await collectGarbage(containerd)
   })
 }
 
