@@ -3,8 +3,8 @@ import { type CallContext, channel, type OutputChunk, type TerminalSession, VMKi
 import { NO_STDIN, type Writer, writeFifo } from './exec/fifo-streams.js'
 import { hasCode } from './grpc/errors.js'
 import { findMachine, type Host } from './host.js'
-import { logTarget } from './logs/machine-logs.js'
 import { followBytes } from './logs/follow-bytes.js'
+import { logTarget } from './logs/machine-logs.js'
 
 /** The main process: what it writes from now on, as it stands in its log files, and its stdin when it was made with one. */
 export async function attach(host: Host, id: string, ctx: CallContext): Promise<TerminalSession> {

@@ -35,7 +35,10 @@ export type ContainerdDriver = VMDriver<ContainerdCapabilities>
 const FIELDS = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices', 'driverOptions'] as const)
 
 /** The driver, or one that is made of it: `variation` says what it changes. Touches no host until the first call. */
-export function containerdDriver<C extends CapabilityManifest>(variation: Variation & { capabilities: C }, options?: ContainerdOptions): VMDriver<C> {
+export function containerdDriver<C extends CapabilityManifest>(
+  variation: Variation & { capabilities: C },
+  options?: ContainerdOptions,
+): VMDriver<C> {
   const { name } = variation
   const parsed = parseOptions({ ...variation.defaults, ...options }, name)
   const { socketPath, namespace, stateDir } = parsed
@@ -123,7 +126,11 @@ function only(driver: VMDriver<ContainerdCapabilities>, claimed: CapabilityManif
     if (claimed[capability] !== undefined) continue
     for (const method of CAPABILITY_TABLE[capability].methods) {
       const [name = ''] = method.split('|')[0]?.split('.') ?? []
-      const isNeeded = CAPABILITIES.some((other) => claimed[other] !== undefined && CAPABILITY_TABLE[other].methods.some((own) => own.split('|').some((each) => each.split('.')[0] === name)))
+      const isNeeded = CAPABILITIES.some(
+        (other) =>
+          claimed[other] !== undefined &&
+          CAPABILITY_TABLE[other].methods.some((own) => own.split('|').some((each) => each.split('.')[0] === name)),
+      )
       if (!isNeeded) delete kept[name]
     }
   }

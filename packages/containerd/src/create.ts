@@ -9,14 +9,14 @@ import { withMounts } from './files/mount.js'
 import { writeFileIn } from './files/operations.js'
 import { hasCode } from './grpc/errors.js'
 import type { Host } from './host.js'
-import { withLease } from './images/leases.js'
 import { ensureImage, type MachineImage } from './images/ensure.js'
+import { withLease } from './images/leases.js'
 import { withLock } from './lock.js'
 import { machineOptions } from './machine-options.js'
 import { checkNetworks } from './net/networks.js'
 import { containerIdOf, extensionsOf, idOf, LABEL, type MachineRecord } from './record.js'
-import { prepareRootfs, removeRootfs } from './snapshots/rootfs.js'
 import { restartLabels } from './restart.js'
+import { prepareRootfs, removeRootfs } from './snapshots/rootfs.js'
 import { buildSpec, type ImageProcess, workdirOf } from './spec/build.js'
 import { hostDevices } from './spec/devices.js'
 import { hostsFile, resolvConf } from './spec/host-files.js'
@@ -55,7 +55,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
   // The claim tells a folder that is being made from one whose maker was killed.
   return withLock({ id, folder: folder.path }, ctx.signal, async () => {
     const key = `vmkit-${uid}`
-    const undo: (() => Promise<unknown> | void)[] = [() => rmSync(folder.path, { recursive: true, force: true })]
+    const undo: (() => unknown)[] = [() => rmSync(folder.path, { recursive: true, force: true })]
     try {
       const volumes = ensureVolumes(host, config)
       undo.unshift(volumes.undo)
@@ -72,7 +72,8 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
         let accounts: Accounts = { passwd: '', group: '' }
         const files = variant.skipFiles ? [] : config.files
         if (needsAccounts(user) || files.length > 0) {
-          for await (const found of withMounts(folder.rootfs, mounts, (mounted) => fill(mounted, { ...config, files }, inImage, ctx))) accounts = found
+          for await (const found of withMounts(folder.rootfs, mounts, (mounted) => fill(mounted, { ...config, files }, inImage, ctx)))
+            accounts = found
         }
         const field = config.user === undefined ? 'config.image' : 'config.user'
         const record: MachineRecord = {
@@ -120,7 +121,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
       ctx.signal.throwIfAborted()
       return id
     } catch (error) {
-      for (const step of undo) await Promise.resolve(step()).catch(() => {})
+      for (const step of undo) await (async () => step())().catch(() => {})
       throw error
     }
   })
@@ -139,7 +140,10 @@ export async function refuseTakenName(host: Host, name: string, { signal }: Call
 }
 
 function nameTaken({ driver, options }: Host, name: string): VMKitError {
-  return new VMKitError('ALREADY_EXISTS', `The name ${name} is taken in the namespace ${options.namespace}`, { driver, field: 'config.name' })
+  return new VMKitError('ALREADY_EXISTS', `The name ${name} is taken in the namespace ${options.namespace}`, {
+    driver,
+    field: 'config.name',
+  })
 }
 
 function checkMounts({ mounts }: MachineConfig): void {
@@ -175,6 +179,12 @@ function hostResolvConf(): string {
 async function* fill(root: string, config: MachineConfig, image: ImageProcess, ctx: CallContext): AsyncGenerator<Accounts> {
   const base = workdirOf(config, image)
   for (const { path, content, mode } of config.files)
-    await writeFileIn(root, posix.resolve('/', base, path), [typeof content === 'string' ? Buffer.from(content) : content], mode, ctx.signal)
+    await writeFileIn(
+      root,
+      posix.resolve('/', base, path),
+      [typeof content === 'string' ? Buffer.from(content) : content],
+      mode,
+      ctx.signal,
+    )
   yield await readAccounts(root)
 }

@@ -36,7 +36,13 @@ export async function* readEvents(host: Host, ctx: CallContext): AsyncGenerator<
 
 type PackedEvent = NonNullable<ReturnType<Awaited<ReturnType<Host['containerd']>>['unpack']>>
 
-async function toEvent(host: Host, known: Map<string, Machine>, { name, message }: PackedEvent, at: number, ctx: CallContext): Promise<VMEvent | undefined> {
+async function toEvent(
+  host: Host,
+  known: Map<string, Machine>,
+  { name, message }: PackedEvent,
+  at: number,
+  ctx: CallContext,
+): Promise<VMEvent | undefined> {
   const base = ({ id, name: of }: Machine) => ({ driver: host.driver, id, name: of, at })
   switch (name) {
     case 'containerd.events.ContainerCreate': {

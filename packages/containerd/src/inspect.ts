@@ -84,7 +84,10 @@ export function infoOf(host: Host, machine: Machine, task: Process | undefined):
     ...summaryOf(host, machine, task),
     ...status,
     config: record.config,
-    addresses: sharesHost && isActive ? ['127.0.0.1'] : (network?.attachments.flatMap(({ address }) => (address === undefined ? [] : [address])) ?? []),
+    addresses:
+      sharesHost && isActive
+        ? ['127.0.0.1']
+        : (network?.attachments.flatMap(({ address }) => (address === undefined ? [] : [address])) ?? []),
     ports: network?.ports ?? [],
     startedAt: startedAt(machine),
     pid: isActive && task && task.pid > 0 ? task.pid : null,

@@ -65,7 +65,9 @@ const schema = lazily(() => {
     dns: texts,
     dnsSearch: texts,
     extraHosts: z.optional(z.array(z.string().check(z.regex(/^[A-Za-z0-9._-]+:[0-9A-Fa-f.:]+$/, '`name:address`')))),
-    ulimits: z.optional(z.array(z.strictObject({ name: z.string().check(z.regex(/^[a-z]+$/, 'a name such as nofile')), soft: whole(-1), hard: whole(-1) }))),
+    ulimits: z.optional(
+      z.array(z.strictObject({ name: z.string().check(z.regex(/^[a-z]+$/, 'a name such as nofile')), soft: whole(-1), hard: whole(-1) })),
+    ),
     sysctls: table,
     groupAdd: z.optional(z.array(whole(0))),
     pidMode: z.optional(z.enum(['host'])),

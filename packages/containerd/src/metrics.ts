@@ -32,10 +32,17 @@ function ofV1({ cpu, memory, pids, blkio, network }: V1): MetricsReading {
   const cache = memory?.totalInactiveFile ?? 0n
   return {
     source: 'cgroup-v1',
-    cpu: { usageMs: over(usage?.total, NANOS_PER_MS), userMs: over(usage?.user, NANOS_PER_MS), systemMs: over(usage?.kernel, NANOS_PER_MS) },
+    cpu: {
+      usageMs: over(usage?.total, NANOS_PER_MS),
+      userMs: over(usage?.user, NANOS_PER_MS),
+      systemMs: over(usage?.kernel, NANOS_PER_MS),
+    },
     memory: { usedBytes: memory?.usage ? used(memory.usage.usage, cache) : null, limitBytes: limitOf(memory?.usage?.limit) },
     pids: pids ? Number(pids.current) : null,
-    network: network.length > 0 ? { rxBytes: sum(network.map(({ rxBytes }) => rxBytes)), txBytes: sum(network.map(({ txBytes }) => txBytes)) } : null,
+    network:
+      network.length > 0
+        ? { rxBytes: sum(network.map(({ rxBytes }) => rxBytes)), txBytes: sum(network.map(({ txBytes }) => txBytes)) }
+        : null,
     disk: blkio ? diskOf(blkio.ioServiceBytesRecursive) : null,
   }
 }
@@ -43,11 +50,18 @@ function ofV1({ cpu, memory, pids, blkio, network }: V1): MetricsReading {
 function ofV2({ cpu, memory, pids, io }: V2): MetricsReading {
   return {
     source: 'cgroup-v2',
-    cpu: { usageMs: over(cpu?.usageUsec, MICROS_PER_MS), userMs: over(cpu?.userUsec, MICROS_PER_MS), systemMs: over(cpu?.systemUsec, MICROS_PER_MS) },
+    cpu: {
+      usageMs: over(cpu?.usageUsec, MICROS_PER_MS),
+      userMs: over(cpu?.userUsec, MICROS_PER_MS),
+      systemMs: over(cpu?.systemUsec, MICROS_PER_MS),
+    },
     memory: { usedBytes: memory ? used(memory.usage, memory.inactiveFile) : null, limitBytes: limitOf(memory?.usageLimit) },
     pids: pids ? Number(pids.current) : null,
     network: null,
-    disk: io && io.usage.length > 0 ? { readBytes: sum(io.usage.map(({ rbytes }) => rbytes)), writeBytes: sum(io.usage.map(({ wbytes }) => wbytes)) } : null,
+    disk:
+      io && io.usage.length > 0
+        ? { readBytes: sum(io.usage.map(({ rbytes }) => rbytes)), writeBytes: sum(io.usage.map(({ wbytes }) => wbytes)) }
+        : null,
   }
 }
 

@@ -64,12 +64,19 @@ const schema = lazily(() => {
   return z.strictObject({
     socketPath: z.optional(path),
     namespace: z.optional(
-      z.string().check(
-        z.refine((value) => IDENTIFIER.test(value) && value.length <= LONGEST_IDENTIFIER, 'letters, digits and single `.`, `_`, `-` between them, at most 76'),
-      ),
+      z
+        .string()
+        .check(
+          z.refine(
+            (value) => IDENTIFIER.test(value) && value.length <= LONGEST_IDENTIFIER,
+            'letters, digits and single `.`, `_`, `-` between them, at most 76',
+          ),
+        ),
     ),
     snapshotter: z.optional(z.string().check(z.regex(IDENTIFIER, 'the name of a snapshotter such as overlayfs'))),
-    runtime: z.optional(z.string().check(z.regex(/^(\/[^\0]+|[A-Za-z0-9][A-Za-z0-9._-]*)$/, 'the name of a runtime, or the absolute path of a shim'))),
+    runtime: z.optional(
+      z.string().check(z.regex(/^(\/[^\0]+|[A-Za-z0-9][A-Za-z0-9._-]*)$/, 'the name of a runtime, or the absolute path of a shim')),
+    ),
     stateDir: z.optional(path),
     cni: z.optional(
       z.strictObject({
@@ -81,7 +88,9 @@ const schema = lazily(() => {
     logs: z.optional(
       z.strictObject({
         mode: z.optional(z.enum(['files', 'timestamps'])),
-        maxBytes: z.optional(z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= 0, 'a whole number of bytes from 0'))),
+        maxBytes: z.optional(
+          z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= 0, 'a whole number of bytes from 0')),
+        ),
       }),
     ),
     registries: z.optional(

@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import { availableParallelism, totalmem } from 'node:os'
+import { join } from 'node:path'
 import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
 import { cgroupTraits, cgroupVersion } from './cgroup.js'
-import { findPlugin } from './net/cni.js'
 import type { Host } from './host.js'
+import { findPlugin } from './net/cni.js'
+import { hasRestartMonitor } from './restart.js'
 import { criuMissing } from './snapshots/criu.js'
 import { privateFolder } from './state-dir.js'
-import { hasRestartMonitor } from './restart.js'
 import { sweepOrphans } from './sweep.js'
 import { runTool } from './tool.js'
 
@@ -28,7 +28,14 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     const found: HostProbe = {
       available: true,
       engine: `containerd ${version.replace(/^v/, '').replace(/~.*$/, '')}`,
-      missing: { ...NEVER, ...missingLimits(), ...missingNetworks(host), ...missingLogs(host), ...(await missingRestart(host, ctx)), ...(await missingMemory(host)) },
+      missing: {
+        ...NEVER,
+        ...missingLimits(),
+        ...missingNetworks(host),
+        ...missingLogs(host),
+        ...(await missingRestart(host, ctx)),
+        ...(await missingMemory(host)),
+      },
       resources: { cpus: availableParallelism(), memoryBytes: totalmem() },
       details: {
         socket: host.options.socketPath,
@@ -36,8 +43,13 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
         version,
         runtime: host.options.runtime,
         snapshotter: await host.images.snapshotter(ctx),
-        snapshotters: plugins.filter(({ type, initErr }) => type === 'io.containerd.snapshotter.v1' && !initErr).map(({ id }) => id).join(', '),
-        'transfer service': String(plugins.some(({ type, id, initErr }) => type === 'io.containerd.grpc.v1' && id === 'transfer' && !initErr)),
+        snapshotters: plugins
+          .filter(({ type, initErr }) => type === 'io.containerd.snapshotter.v1' && !initErr)
+          .map(({ id }) => id)
+          .join(', '),
+        'transfer service': String(
+          plugins.some(({ type, id, initErr }) => type === 'io.containerd.grpc.v1' && id === 'transfer' && !initErr),
+        ),
         'cgroup version': String(cgroupVersion()),
         'CNI plugins': host.options.cni.binDirs.filter((folder) => existsSync(folder)).join(', ') || 'none',
         CRIU: await criuVersion(),
@@ -76,7 +88,7 @@ function missingNetworks({ options }: Host): Missing {
 
 function missingLogs({ options }: Host): Missing {
   if (options.logs.mode === 'timestamps') return {}
-  return { 'logs.since': 'plain log files keep no times; the option `logs: { mode: \'timestamps\' }` runs a logger that writes them' }
+  return { 'logs.since': "plain log files keep no times; the option `logs: { mode: 'timestamps' }` runs a logger that writes them" }
 }
 
 async function missingRestart(host: Host, ctx: CallContext): Promise<Missing> {

@@ -16,7 +16,12 @@ export function runTool(
   options: { input?: string; env?: Record<string, string>; signal?: AbortSignal } = {},
 ): Promise<ToolResult> {
   return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'pipe'], env: options.env ?? cleanEnvironment(), signal: options.signal, killSignal: 'SIGKILL' })
+    const child = spawn(file, args, {
+      stdio: ['pipe', 'pipe', 'pipe'],
+      env: options.env ?? cleanEnvironment(),
+      signal: options.signal,
+      killSignal: 'SIGKILL',
+    })
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

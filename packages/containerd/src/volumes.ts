@@ -1,8 +1,9 @@
 /** Named volumes: folders of this host, each with a file that tells its labels. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+
 import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type DriverVolumes, invalidConfig, type MachineConfig, type VolumeInfo, VMKitError } from '@vmkit/core/driver'
+import { type DriverVolumes, invalidConfig, type MachineConfig, VMKitError, type VolumeInfo } from '@vmkit/core/driver'
 import { type Host, listMachines } from './host.js'
 import { privateFolder } from './state-dir.js'
 

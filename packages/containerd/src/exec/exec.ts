@@ -1,14 +1,22 @@
 import { randomBytes } from 'node:crypto'
-import { type CallContext, channel, type ExecExit, type ExecRequest, type ExecSession, type OutputChunk, VMKitError } from '@vmkit/core/driver'
+import {
+  type CallContext,
+  channel,
+  type ExecExit,
+  type ExecRequest,
+  type ExecSession,
+  type OutputChunk,
+  VMKitError,
+} from '@vmkit/core/driver'
 import { processAny, specOf } from '../any.js'
+import { accountsOf } from '../files/accounts.js'
 import type { Containerd } from '../grpc/client.js'
 import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, type Machine } from '../host.js'
-import { resolveUser } from '../spec/users.js'
 import type { SpecProcess } from '../spec/types.js'
-import { NO_STDIN, readFifo, type Reader, type Writer, writeFifo } from './fifo-streams.js'
+import { resolveUser } from '../spec/users.js'
+import { NO_STDIN, type Reader, readFifo, type Writer, writeFifo } from './fifo-streams.js'
 import { EXEC_MARK, killExec } from './kill.js'
-import { accountsOf } from '../files/accounts.js'
 
 const CHUNKS_HELD = 16
 /** After the end of the command: a child that it left keeps the streams open, and would keep the reader waiting. */
@@ -78,7 +86,8 @@ export async function execStream(host: Host, id: string, request: ExecRequest, c
           return { exitCode: exitStatus, signal: null }
         } catch (error) {
           // With the machine its commands go, and with them what they would have told.
-          if (hasCode(error, 'NOT_FOUND')) throw new VMKitError('GUEST_ERROR', 'The machine ended before the command did', { vmId: id, cause: error })
+          if (hasCode(error, 'NOT_FOUND'))
+            throw new VMKitError('GUEST_ERROR', 'The machine ended before the command did', { vmId: id, cause: error })
           throw error
         } finally {
           input.destroy()
@@ -89,12 +98,10 @@ export async function execStream(host: Host, id: string, request: ExecRequest, c
       function release(): void {
         const isWhole = readers.every((reader) => reader.isDrained())
         for (const reader of readers) reader.destroy()
-        void containerd.tasks
-          .deleteProcess(target, { timeoutMs: CLEANUP_MS })
-          .then(
-            () => (isWhole ? host.fifos.give(fifos) : host.fifos.drop(fifos)),
-            () => host.fifos.drop(fifos),
-          )
+        void containerd.tasks.deleteProcess(target, { timeoutMs: CLEANUP_MS }).then(
+          () => (isWhole ? host.fifos.give(fifos) : host.fifos.drop(fifos)),
+          () => host.fifos.drop(fifos),
+        )
       }
 
       return {
@@ -179,7 +186,8 @@ async function processOf(host: Host, machine: Machine, request: ExecRequest, mar
   const base = specOf(machine.container.spec)?.process
   if (!base) throw new VMKitError('BACKEND_ERROR', 'The container has no spec that can be read', { vmId: machine.id })
   const { rlimits, noNewPrivileges, apparmorProfile } = base
-  const user = request.user === undefined ? base.user : resolveUser(request.user, await accountsOf(host, machine, request.user, ctx), 'options.user')
+  const user =
+    request.user === undefined ? base.user : resolveUser(request.user, await accountsOf(host, machine, request.user, ctx), 'options.user')
   const isRoot = user.uid === 0
   const bounding = base.capabilities?.bounding ?? []
   const variables = new Map(base.env.map((entry) => [entry.slice(0, entry.indexOf('=')), entry]))

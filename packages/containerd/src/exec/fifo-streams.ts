@@ -107,4 +107,3 @@ export const NO_STDIN: Writer = {
   end: () => Promise.resolve(),
   destroy: () => {},
 }
-

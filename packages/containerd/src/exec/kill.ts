@@ -15,7 +15,14 @@ const PAUSES_MS = [1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1000, 1000, 1000]
  * the container by the mark in their environment, which they keep also when their parent is gone. SIGKILL repeats until
  * nothing is left, because a process may fork in between.
  */
-export async function killExec(host: Host, machine: Machine, execId: string, name: string, isOver: () => boolean, once = false): Promise<void> {
+export async function killExec(
+  host: Host,
+  machine: Machine,
+  execId: string,
+  name: string,
+  isOver: () => boolean,
+  once = false,
+): Promise<void> {
   const { containerId, id } = machine
   const signal = signalNumber(name, host.driver)
   const containerd = await host.containerd()

@@ -1,9 +1,22 @@
 /** Trees of a machine as tar streams, through the same guarded paths as single files. */
-import { chmodSync, constants, lchownSync, linkSync, lutimesSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, type Stats, symlinkSync, unlinkSync } from 'node:fs'
+import {
+  chmodSync,
+  constants,
+  lchownSync,
+  linkSync,
+  lutimesSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  rmdirSync,
+  type Stats,
+  symlinkSync,
+  unlinkSync,
+} from 'node:fs'
 import { open } from 'node:fs/promises'
 import { posix } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import { invalidConfig, VMKitError } from '@vmkit/core/driver'
 import type { Header, Pack } from 'tar-stream'
 import { fileError } from './errors.js'
@@ -83,7 +96,8 @@ export async function unpackIn(root: string, path: string, tar: AsyncIterable<Ui
     makeFolder(root, path, undefined)
     for await (const item of parser) {
       const { name, type, linkname } = item.header
-      if (leaves(name) || (type === 'link' && leaves(linkname ?? ''))) throw invalidConfig('tar', 'entries that stay below the target path', name)
+      if (leaves(name) || (type === 'link' && leaves(linkname ?? '')))
+        throw invalidConfig('tar', 'entries that stay below the target path', name)
       await place(root, path, item.header, item as AsyncIterable<Uint8Array>, signal)
       ;(item as unknown as Readable).resume()
     }
@@ -105,7 +119,13 @@ function leaves(name: string): boolean {
   return path.startsWith('/') || path === '..' || path.startsWith('../')
 }
 
-async function place(root: string, base: string, header: EntryHeader, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+async function place(
+  root: string,
+  base: string,
+  header: EntryHeader,
+  content: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<void> {
   const target = posix.join('/', base, header.name)
   const owner = { uid: header.uid ?? 0, gid: header.gid ?? 0 }
   const mode = (header.mode ?? 0o644) & 0o7777

@@ -24,7 +24,13 @@ export function machineFiles(host: Host): DriverFiles & Required<Pick<DriverFile
   }
 }
 
-async function once<T>(host: Host, id: string, path: string, ctx: CallContext, work: (root: string, path: string) => Promise<T>): Promise<T> {
+async function once<T>(
+  host: Host,
+  id: string,
+  path: string,
+  ctx: CallContext,
+  work: (root: string, path: string) => Promise<T>,
+): Promise<T> {
   const machine = await findMachine(host, id, ctx)
   const results: T[] = []
   for await (const result of withRootfs(host, machine, ctx, async function* (root) {

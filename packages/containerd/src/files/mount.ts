@@ -3,15 +3,20 @@ import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs'
 import type { CallContext } from '@vmkit/core/driver'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { type Host, type Machine, taskOf } from '../host.js'
-import type { MachineFolder } from '../state-dir.js'
 import { type Mount, rootfsMounts } from '../snapshots/rootfs.js'
+import type { MachineFolder } from '../state-dir.js'
 import { runChecked, runTool } from '../tool.js'
 
 /** How many in this program use the mount of a machine, by its mount point. */
 const users = new Map<string, { count: number; ready: Promise<void> }>()
 
 /** Runs `use` with the folder, which is gone afterwards. */
-export async function* withRootfs<T>(host: Host, machine: Machine, ctx: CallContext, use: (root: string) => AsyncIterable<T>): AsyncGenerator<T> {
+export async function* withRootfs<T>(
+  host: Host,
+  machine: Machine,
+  ctx: CallContext,
+  use: (root: string) => AsyncIterable<T>,
+): AsyncGenerator<T> {
   const task = await taskOf(host, machine.containerId, ctx, machine.id)
   const isActive = task?.status === TASK_STATUS.running || task?.status === TASK_STATUS.paused
   if (isActive && !host.variation.sandboxed) {

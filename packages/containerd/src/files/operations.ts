@@ -157,7 +157,10 @@ export async function removeIn(root: string, path: string): Promise<void> {
 }
 
 function removeChild(parent: Folder, name: string, stat: Stats): void {
-  if (!stat.isDirectory()) return unlinkSync(`${parent.path}/${name}`)
+  if (!stat.isDirectory()) {
+    unlinkSync(`${parent.path}/${name}`)
+    return
+  }
   const folder = openChildFolder(parent, name)
   try {
     for (const child of readdirSync(folder.path)) {
@@ -169,4 +172,3 @@ function removeChild(parent: Folder, name: string, stat: Stats): void {
   }
   rmdirSync(`${parent.path}/${name}`)
 }
-

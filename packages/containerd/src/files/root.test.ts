@@ -29,13 +29,15 @@ it('finds what is there, also through links', () => {
   symlinkSync('/etc', join(root, 'link'))
   symlinkSync('hosts', join(root, 'etc/names'))
   symlinkSync('../../../etc', join(root, 'etc/up'))
-  for (const path of ['/etc/hosts', 'etc/./hosts', 'etc/../etc/hosts', '/link/hosts', '/link/names', 'etc/up/hosts']) expect(read(path), path).toBe('inside')
+  for (const path of ['/etc/hosts', 'etc/./hosts', 'etc/../etc/hosts', '/link/hosts', '/link/names', 'etc/up/hosts'])
+    expect(read(path), path).toBe('inside')
 })
 
 it('never leaves the root', () => {
   symlinkSync('../../secret', join(root, 'etc/escape'))
   symlinkSync(base, join(root, 'absolute'))
-  for (const path of ['../secret', '/../../secret', 'etc/escape', 'absolute/secret', 'etc/../../secret']) expect(() => read(path), path).toThrow(/ENOENT/)
+  for (const path of ['../secret', '/../../secret', 'etc/escape', 'absolute/secret', 'etc/../../secret'])
+    expect(() => read(path), path).toThrow(/ENOENT/)
 })
 
 it('gives up on links in a circle', () => {

@@ -18,5 +18,7 @@ export function formatCursor(offsets: Offsets): string {
 export function parseCursor(cursor: string): Offsets {
   const match = /^(?:o(\d{1,15}))?(?:e(\d{1,15}))?(?:c(\d{1,15}))?$/.exec(cursor)
   if (!match || cursor === '') throw invalidConfig('options.after', 'a cursor of a log entry of this driver', cursor)
-  return Object.fromEntries(LETTERS.flatMap(([source], index) => (match[index + 1] === undefined ? [] : [[source, Number(match[index + 1])]])))
+  return Object.fromEntries(
+    LETTERS.flatMap(([source], index) => (match[index + 1] === undefined ? [] : [[source, Number(match[index + 1])]])),
+  )
 }

@@ -29,7 +29,11 @@ export async function followBytes(target: LogTarget, signal: AbortSignal): Promi
       try {
         for (let ended = false; ; ended = await target.hasEnded()) {
           for (const stream of streams) {
-            for (let data = await read(stream.handle, stream.position); data.length > 0; data = await read(stream.handle, stream.position)) {
+            for (
+              let data = await read(stream.handle, stream.position);
+              data.length > 0;
+              data = await read(stream.handle, stream.position)
+            ) {
               stream.position += data.length
               if (!(await output.write({ source: stream.source, data })) || signal.aborted) return
             }

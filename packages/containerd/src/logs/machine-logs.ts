@@ -22,7 +22,14 @@ export function logTarget(host: Host, machine: Machine, ctx: CallContext): LogTa
       const now = await findMachine(host, id, ctx)
       const { state } = statusOf(now, await taskOf(host, now.containerId, ctx, id))
       const isOver = state === 'stopped' || state === 'created' || state === 'failed'
-      return isOver && !isHeld(machine.containerId, host.options.namespace, files.map(({ path }) => path))
+      return (
+        isOver &&
+        !isHeld(
+          machine.containerId,
+          host.options.namespace,
+          files.map(({ path }) => path),
+        )
+      )
     },
   }
 }
@@ -55,14 +62,14 @@ function shimsOf(containerId: string, namespace: string): string[] {
     if (!/^\d+$/.test(pid)) return false
     try {
       const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-      return valueOf(args, '-id') === containerId && valueOf(args, '-namespace') === namespace
+      return argumentOf(args, '-id') === containerId && argumentOf(args, '-namespace') === namespace
     } catch {
       return false
     }
   })
 }
 
-function valueOf(args: readonly string[], flag: string): string | undefined {
+function argumentOf(args: readonly string[], flag: string): string | undefined {
   const index = args.indexOf(flag)
   return index < 0 ? undefined : args[index + 1]
 }

@@ -39,7 +39,13 @@ export async function* readLogs(target: LogTarget, options: LogOptions, signal: 
           if (signal.aborted) return
           offsets[source] = line.end
           const unfinished = line.partial || (line.open && !ended)
-          const plain: LogEntry = { source, text: line.text, at: null, cursor: formatCursor(offsets), ...(unfinished ? { partial: true } : {}) }
+          const plain: LogEntry = {
+            source,
+            text: line.text,
+            at: null,
+            cursor: formatCursor(offsets),
+            ...(unfinished ? { partial: true } : {}),
+          }
           const entry = target.stamped ? parseStamped(plain) : plain
           if (!entry || !accept(entry)) continue
           if (last) keepLast(last, entry, options.tail as number)
@@ -92,4 +98,3 @@ export function shares(total: number, wants: readonly number[]): number[] {
   }
   return given
 }
-

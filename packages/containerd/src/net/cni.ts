@@ -65,10 +65,14 @@ async function runPlugin(
 ): Promise<string> {
   const path = findPlugin(host, plugin.type)
   if (path === undefined) {
-    throw new VMKitError('UNSUPPORTED', `The network ${conf.name} needs the CNI plugin ${plugin.type}, which is in none of ${host.binDirs.join(', ')}`, {
-      capability: 'networks',
-      hint: "Install the plugins; Debian's package is containernetworking-plugins",
-    })
+    throw new VMKitError(
+      'UNSUPPORTED',
+      `The network ${conf.name} needs the CNI plugin ${plugin.type}, which is in none of ${host.binDirs.join(', ')}`,
+      {
+        capability: 'networks',
+        hint: "Install the plugins; Debian's package is containernetworking-plugins",
+      },
+    )
   }
   const { capabilities, ...rest } = plugin
   const input = {
@@ -89,7 +93,11 @@ async function runPlugin(
       CNI_IFNAME: attachment.ifName,
       CNI_PATH: host.binDirs.join(':'),
       // Plugins refuse arguments that they do not know, unless they are told not to.
-      CNI_ARGS: ['IgnoreUnknown=1', ...(attachment.ip === undefined ? [] : [`IP=${attachment.ip}`]), ...(attachment.mac === undefined ? [] : [`MAC=${attachment.mac}`])].join(';'),
+      CNI_ARGS: [
+        'IgnoreUnknown=1',
+        ...(attachment.ip === undefined ? [] : [`IP=${attachment.ip}`]),
+        ...(attachment.mac === undefined ? [] : [`MAC=${attachment.mac}`]),
+      ].join(';'),
     },
   })
   if (code === 0) return stdout.trim()
@@ -99,7 +107,14 @@ async function runPlugin(
 function runtimeConfig(capabilities: Record<string, boolean>, { ports, ip, mac }: Attachment): Record<string, unknown> {
   return {
     ...(capabilities.portMappings
-      ? { portMappings: ports.map(({ guest, host, hostIp, protocol }) => ({ containerPort: guest, hostPort: host, hostIP: hostIp === '0.0.0.0' ? '' : hostIp, protocol })) }
+      ? {
+          portMappings: ports.map(({ guest, host, hostIp, protocol }) => ({
+            containerPort: guest,
+            hostPort: host,
+            hostIP: hostIp === '0.0.0.0' ? '' : hostIp,
+            protocol,
+          })),
+        }
       : {}),
     ...(capabilities.ips && ip !== undefined ? { ips: [ip] } : {}),
     ...(capabilities.mac && mac !== undefined ? { mac } : {}),
@@ -121,6 +136,9 @@ function pluginError(conf: NetworkConf, plugin: PluginConf, stdout: string, stde
   }
   if (/no IP addresses available|range.* is full/i.test(words)) code = 'RESOURCE_EXHAUSTED'
   else if (/already allocated|duplicate allocation|requested IP address .* is not available/i.test(words)) code = 'CONFLICT'
-  else if (/failed to (parse|load netconf|unmarshal)|invalid|must specify|not in .*range|unsupported|missing/i.test(words)) code = 'INVALID_CONFIG'
-  return new VMKitError(code, `The CNI plugin ${plugin.type} of the network ${conf.name} failed: ${words || 'without a word'}`, { field: 'config.networks' })
+  else if (/failed to (parse|load netconf|unmarshal)|invalid|must specify|not in .*range|unsupported|missing/i.test(words))
+    code = 'INVALID_CONFIG'
+  return new VMKitError(code, `The CNI plugin ${plugin.type} of the network ${conf.name} failed: ${words || 'without a word'}`, {
+    field: 'config.networks',
+  })
 }

@@ -1,6 +1,7 @@
 /** The networks of a machine from start to end: a network namespace, its addresses, its published ports, its names. */
-import { type CallContext, type PublishedPort, VMKitError } from '@vmkit/core/driver'
+
 import { existsSync } from 'node:fs'
+import { type CallContext, type PublishedPort, VMKitError } from '@vmkit/core/driver'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { type Host, listMachines, type Machine, taskOf } from '../host.js'
 import { type MachineFolder, machineFolder, netnsPath } from '../state-dir.js'
@@ -16,8 +17,11 @@ export async function connectNetworks(host: Host, machine: Machine, ctx: CallCon
   const { config } = machine.record
   if (checkNetworks(host, config) !== 'cni') return
   const { folder, uid, id } = machine
-  const wanted = config.networks.length > 0 ? config.networks : [{ name: undefined, aliases: [] as string[], ip: undefined, mac: undefined }]
-  const confs = wanted.map(({ name }, index) => (name === undefined ? defaultConf(host) : requireConf(host, name, `config.networks.${index}`)))
+  const wanted =
+    config.networks.length > 0 ? config.networks : [{ name: undefined, aliases: [] as string[], ip: undefined, mac: undefined }]
+  const confs = wanted.map(({ name }, index) =>
+    name === undefined ? defaultConf(host) : requireConf(host, name, `config.networks.${index}`),
+  )
   const isStale = (holder: string): Promise<boolean> => releaseIfOver(host, holder, ctx)
   const ports = await claimPorts(host, { id, uid }, config.ports, isStale)
   const state: NetworkState = { netns: netnsPath(machine.record.root, uid), attachments: [], ports }
@@ -26,7 +30,12 @@ export async function connectNetworks(host: Host, machine: Machine, ctx: CallCon
     await createNetns(state.netns, ctx.signal)
     for (const [index, conf] of confs.entries()) {
       const { ip, mac } = wanted[index] as (typeof wanted)[number]
-      const attachment: NetworkState['attachments'][number] = { conf, ifName: `eth${index}`, ...(ip ? { ip } : {}), ...(mac ? { mac } : {}) }
+      const attachment: NetworkState['attachments'][number] = {
+        conf,
+        ifName: `eth${index}`,
+        ...(ip ? { ip } : {}),
+        ...(mac ? { mac } : {}),
+      }
       state.attachments.push(attachment)
       writeNetworkState(folder.network, state)
       // Ports go through the first network alone: two redirections of one port would fight.

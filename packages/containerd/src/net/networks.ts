@@ -31,17 +31,23 @@ export function checkNetworks(host: Host, config: MachineConfig): NetworkMode {
   if (mode < 0) {
     for (const [index, network] of networks.entries()) {
       if (!NAME.test(network.name)) throw invalidConfig(`config.networks.${index}.name`, 'letters, digits, `_`, `.`, `-`', network.name)
-      if (networks.findIndex(({ name }) => name === network.name) !== index) throw invalidConfig(`config.networks.${index}.name`, 'each network once', network.name)
+      if (networks.findIndex(({ name }) => name === network.name) !== index)
+        throw invalidConfig(`config.networks.${index}.name`, 'each network once', network.name)
       requireConf(host, network.name, `config.networks.${index}`)
     }
     return networks.length > 0 || ports.length > 0 ? 'cni' : 'none'
   }
   const { name, aliases, ip, mac } = networks[mode] as MachineConfig['networks'][number]
   const unsupported = (field: string, reason: string): VMKitError =>
-    new VMKitError('UNSUPPORTED', `The ${host.driver} driver cannot honour \`${field}\`: ${reason}`, { driver: host.driver, operation: 'create', field })
+    new VMKitError('UNSUPPORTED', `The ${host.driver} driver cannot honour \`${field}\`: ${reason}`, {
+      driver: host.driver,
+      operation: 'create',
+      field,
+    })
   if (networks.length > 1) throw unsupported(`config.networks.${mode}`, `the network ${name} cannot be joined together with others`)
   if (ports.length > 0) throw unsupported('config.ports', `the network ${name} has no published ports`)
-  if (aliases.length > 0 || ip !== undefined || mac !== undefined) throw unsupported(`config.networks.${mode}`, `the network ${name} takes no aliases, ip and mac`)
+  if (aliases.length > 0 || ip !== undefined || mac !== undefined)
+    throw unsupported(`config.networks.${mode}`, `the network ${name} takes no aliases, ip and mac`)
   return name as NetworkMode
 }
 
@@ -52,7 +58,10 @@ export function requireConf(host: Host, name: string, field: string): NetworkCon
   const found = readConfDir(host.options.cni.confDir).get(name)
   if (found?.conf) return found.conf
   if (found) throw badConf(found.path, found.problem ?? 'it cannot be read')
-  throw new VMKitError('NOT_FOUND', `There is no network ${name}, neither of vmkit nor in ${host.options.cni.confDir}`, { driver: host.driver, field })
+  throw new VMKitError('NOT_FOUND', `There is no network ${name}, neither of vmkit nor in ${host.options.cni.confDir}`, {
+    driver: host.driver,
+    field,
+  })
 }
 
 /** The default network, made when it is first needed. */
@@ -147,4 +156,3 @@ function checkName(name: string): void {
   if (!NAME.test(name)) throw invalidConfig('name', 'letters, digits, `_`, `.`, `-`, not starting with a sign', name)
   if (name === 'host' || name === 'none') throw invalidConfig('name', 'another name, since this one is the host’s', name)
 }
-

@@ -96,7 +96,9 @@ function freePort(wanted: WantedPort): Promise<number | undefined> {
 function freeTcp({ host, hostIp }: WantedPort): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
     const server = createServer()
-    server.once('error', (error: NodeJS.ErrnoException) => (error.code === 'EADDRINUSE' ? resolve(undefined) : reject(unusable(hostIp, error))))
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      error.code === 'EADDRINUSE' ? resolve(undefined) : reject(unusable(hostIp, error)),
+    )
     server.listen(host, hostIp, () => {
       const { port } = server.address() as AddressInfo
       server.close(() => resolve(port))

@@ -157,8 +157,7 @@ describe('users', () => {
   })
 
   it('that are not there are refused by name', () => {
-    for (const text of ['nobody', 'worker:nogroup', 'a:b:c', '99999999999'])
-      expect(() => user(text), text).toThrow(/`config.user`/)
+    for (const text of ['nobody', 'worker:nogroup', 'a:b:c', '99999999999']) expect(() => user(text), text).toThrow(/`config.user`/)
   })
 })
 

@@ -116,7 +116,13 @@ function processOf(input: SpecInput, capabilities: string[]): SpecProcess {
     noNewPrivileges: options.noNewPrivileges ?? false,
     ...(options.oomScoreAdj === undefined ? {} : { oomScoreAdj: options.oomScoreAdj }),
     ...(options.ulimits
-      ? { rlimits: options.ulimits.map(({ name, soft, hard }) => ({ type: `RLIMIT_${name.toUpperCase()}`, soft: limitOf(soft), hard: limitOf(hard) })) }
+      ? {
+          rlimits: options.ulimits.map(({ name, soft, hard }) => ({
+            type: `RLIMIT_${name.toUpperCase()}`,
+            soft: limitOf(soft),
+            hard: limitOf(hard),
+          })),
+        }
       : {}),
   }
 }
@@ -186,7 +192,9 @@ function mountsOf({ config, options, hostFiles, volumeFolders, host }: SpecInput
     bind(hostFiles.hostname, '/etc/hostname', false),
     bind(hostFiles.resolvConf, '/etc/resolv.conf', false),
   ]
-  const given = [...defaultMounts(options.shmSize ?? DEFAULT_SHM_BYTES, privileged), ...files].filter(({ destination }) => !taken.has(destination))
+  const given = [...defaultMounts(options.shmSize ?? DEFAULT_SHM_BYTES, privileged), ...files].filter(
+    ({ destination }) => !taken.has(destination),
+  )
   // A mount below another one must come after it.
   return [...given, ...own.sort((left, right) => depth(left.destination) - depth(right.destination))]
 }

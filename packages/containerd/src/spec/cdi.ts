@@ -51,7 +51,9 @@ export function applyCdi(names: readonly { name: string; field: string }[], file
     const match = QUALIFIED.exec(name)
     if (!match) throw invalidConfig(field, 'a CDI device such as `vendor.com/class=name`', name)
     // Later folders win: /var/run/cdi is what the system made for now.
-    const file = [...files].reverse().find(({ kind, devices }) => kind === match[1] && devices.some((device) => String(device.name) === match[2]))
+    const file = [...files]
+      .reverse()
+      .find(({ kind, devices }) => kind === match[1] && devices.some((device) => String(device.name) === match[2]))
     const device = file?.devices.find((candidate) => String(candidate.name) === match[2])
     if (!file || !device) throw invalidConfig(field, `a CDI device of this host (${knownDevices(files)})`, name)
     // The edits for all devices of a file are made once.

@@ -2,7 +2,7 @@
 import { lstatSync } from 'node:fs'
 import { realpath } from 'node:fs/promises'
 import { type DeviceConfig, invalidConfig, VMKitError } from '@vmkit/core/driver'
-import { applyCdi, type AppliedEdits, type CdiDeviceNode } from './cdi.js'
+import { type AppliedEdits, applyCdi, type CdiDeviceNode } from './cdi.js'
 import { readCdiFiles } from './cdi-files.js'
 import type { SpecDevice, SpecDeviceRule } from './types.js'
 
@@ -32,14 +32,21 @@ export async function hostDevices(configs: readonly DeviceConfig[], driver: stri
       case 'host':
         if (device.permissions !== undefined && !/^r?w?m?$/.test(device.permissions))
           throw invalidConfig(`${field}.permissions`, 'some of `r`, `w` and `m`, in this order', device.permissions)
-        nodes.push({ node: { path: device.guestPath ?? device.path, hostPath: device.path, permissions: device.permissions }, field: `${field}.path` })
+        nodes.push({
+          node: { path: device.guestPath ?? device.path, hostPath: device.path, permissions: device.permissions },
+          field: `${field}.path`,
+        })
         break
       default:
-        throw new VMKitError('UNSUPPORTED', `The ${driver} driver cannot honour \`${field}\`: containers take devices of type host, gpu and cdi, not ${device.type}`, {
-          driver,
-          operation: 'create',
-          field,
-        })
+        throw new VMKitError(
+          'UNSUPPORTED',
+          `The ${driver} driver cannot honour \`${field}\`: containers take devices of type host, gpu and cdi, not ${device.type}`,
+          {
+            driver,
+            operation: 'create',
+            field,
+          },
+        )
     }
   }
   const edits = applyCdi(cdi, cdi.length === 0 ? [] : await readCdiFiles())

@@ -23,7 +23,11 @@ export function hostsFile(own: readonly HostsEntry[], extraHosts: readonly strin
  * The host's, with what was asked for instead. A name server on the host's own loopback is another one in a network
  * namespace: it goes, unless the machine shares the host's network.
  */
-export function resolvConf(host: string, { dns, dnsSearch }: { dns?: readonly string[]; dnsSearch?: readonly string[] }, sharesHost: boolean): string {
+export function resolvConf(
+  host: string,
+  { dns, dnsSearch }: { dns?: readonly string[]; dnsSearch?: readonly string[] },
+  sharesHost: boolean,
+): string {
   const lines = host.split('\n').filter((line) => {
     if (/^\s*nameserver\s/.test(line)) return dns === undefined && (sharesHost || !/nameserver\s+(127\.|::1\b)/.test(line))
     if (/^\s*(search|domain)\s/.test(line)) return dnsSearch === undefined

@@ -36,9 +36,7 @@ export function resourcesOf(
       ? {}
       : {
           cpu: {
-            ...(cpus === undefined
-              ? {}
-              : { period: CPU_PERIOD_US, quota: Math.max(SMALLEST_QUOTA_US, Math.round(cpus * CPU_PERIOD_US)) }),
+            ...(cpus === undefined ? {} : { period: CPU_PERIOD_US, quota: Math.max(SMALLEST_QUOTA_US, Math.round(cpus * CPU_PERIOD_US)) }),
             ...(cpuShares === undefined ? {} : { shares: cpuShares }),
             ...(cpusetCpus === undefined ? {} : { cpus: cpusetCpus }),
           },

@@ -45,7 +45,9 @@ export interface SpecHook {
   timeout?: number
 }
 
-export type SpecHooks = Partial<Record<'prestart' | 'createRuntime' | 'createContainer' | 'startContainer' | 'poststart' | 'poststop', SpecHook[]>>
+export type SpecHooks = Partial<
+  Record<'prestart' | 'createRuntime' | 'createContainer' | 'startContainer' | 'poststart' | 'poststop', SpecHook[]>
+>
 
 export interface SpecDevice {
   path: string

@@ -16,7 +16,11 @@ export async function resize(host: Host, id: string, request: ResizeRequest, ctx
     const containerd = await host.containerd()
     const options = machineOptions(record.config, host.driver)
     // A limit of memory and swap together would be below the new memory, unless it moves along.
-    const changed = resourcesOf(request, request.memory === undefined ? {} : { memorySwap: options.memorySwap ?? request.memory }, cgroupTraits().swap)
+    const changed = resourcesOf(
+      request,
+      request.memory === undefined ? {} : { memorySwap: options.memorySwap ?? request.memory },
+      cgroupTraits().swap,
+    )
     await containerd.tasks.update({ containerId, resources: resourcesAny(changed) }, { signal: ctx.signal, vmId: id })
     record.config = { ...record.config, ...request }
     const spec = specOf(container.spec)

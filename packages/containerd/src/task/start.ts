@@ -9,8 +9,8 @@ import { findMachine, type Host, type Machine, taskOf, unaborted } from '../host
 import { withLock } from '../lock.js'
 import { connectNetworks, releaseNetworks } from '../net/connect.js'
 import { rootfsMounts } from '../snapshots/rootfs.js'
-import { prepareStreams } from './streams.js'
 import { discardTask, ended } from './stop.js'
+import { prepareStreams } from './streams.js'
 
 /** A start that is aborted, or fails, leaves nothing running, and the machine as it was. */
 export async function start(host: Host, id: string, ctx: CallContext): Promise<void> {
