@@ -44,7 +44,10 @@ for (const [version, socket] of Object.entries(sockets)) {
     it('keeps a clone alive when machine, snapshot and image are gone, and leaves nothing after it', { timeout: 60_000 }, async () => {
       const manager = managers[0] as (typeof managers)[0]
       const before = await keys()
-      const vm = await manager.create({ image: IMAGE, pull: 'never', command: ['sh', '-c', 'echo kept > /data/file; sleep 1000'] }, { driver: 'containerd' })
+      const vm = await manager.create(
+        { image: IMAGE, pull: 'never', command: ['sh', '-c', 'echo kept > /data/file; sleep 1000'] },
+        { driver: 'containerd' },
+      )
       await vm.start()
       await vm.waitFor({ exec: ['test', '-s', '/data/file'], timeoutMs: 10_000 })
       await vm.snapshot('base')

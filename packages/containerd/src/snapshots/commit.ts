@@ -2,8 +2,8 @@
 import { randomUUID } from 'node:crypto'
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
 import { type Descriptor, digestOf, type ImageConfig, type ImageSource, type Manifest, MEDIA_TYPES } from '@vmkit/oci'
-import { TASK_STATUS } from '../grpc/enums.js'
 import type { Containerd } from '../grpc/connection.js'
+import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
 import { type Host, type Machine, taskOf, unaborted } from '../host.js'
 import { writeBlob } from '../images/content.js'
@@ -40,7 +40,14 @@ export async function commitRootfs(host: Host, machine: Machine, lease: string, 
   const manifestBytes = jsonBytes(manifest)
   const descriptor = describe(manifestBytes, MEDIA_TYPES.manifest)
   await store(containerd, manifest.config, configBytes, {}, lease, ctx)
-  await store(containerd, descriptor, manifestBytes, documentLabels({ descriptor, bytes: manifestBytes }, manifest.config, manifest), lease, ctx)
+  await store(
+    containerd,
+    descriptor,
+    manifestBytes,
+    documentLabels({ descriptor, bytes: manifestBytes }, manifest.config, manifest),
+    lease,
+    ctx,
+  )
   return { descriptor, sizeBytes: layer.size, createdAt: created.getTime() }
 }
 
@@ -49,7 +56,8 @@ export async function openBase(host: Host, { id, container }: Machine, signal: A
   const containerd = await host.containerd()
   const digest = baseOf(container.labels)
   try {
-    if (digest === undefined) throw new VMKitError('NOT_FOUND', 'The machine does not say which image it is of', { driver: host.driver, vmId: id })
+    if (digest === undefined)
+      throw new VMKitError('NOT_FOUND', 'The machine does not say which image it is of', { driver: host.driver, vmId: id })
     const { info } = await containerd.content.info({ digest }, { signal, vmId: id })
     const root = { mediaType: MEDIA_TYPES.manifest, digest, size: Number(info?.size ?? 0) }
     return await openStored(containerd, container.image, root, { signal })
@@ -80,7 +88,12 @@ export async function whileFrozen<T>(host: Host, { id, containerId }: Machine, c
   }
 }
 
-async function diffOf(containerd: Containerd, { id, container }: Machine, lease: string, { signal, report }: CallContext): Promise<Descriptor> {
+async function diffOf(
+  containerd: Containerd,
+  { id, container }: Machine,
+  lease: string,
+  { signal, report }: CallContext,
+): Promise<Descriptor> {
   const { snapshotter, snapshotKey: key } = container
   const view = `vmkit-view-${randomUUID()}`
   const call = { signal, lease, vmId: id }

@@ -38,7 +38,10 @@ async function check(criu: string): Promise<string | undefined> {
     stderr: String(error),
   }))
   if (code === 0) return undefined
-  const said = stderr.split('\n').find((line) => /Error|error/.test(line))?.replace(/^\(\d+\.\d+\)\s*/, '')
+  const said = stderr
+    .split('\n')
+    .find((line) => /Error|error/.test(line))
+    ?.replace(/^\(\d+\.\d+\)\s*/, '')
   return `CRIU does not work on this kernel: ${said ?? `criu check ended with ${code}`}`
 }
 

@@ -3,11 +3,19 @@
  * content store under a name of the ticket, which the target makes a machine of; a live machine brings its memory along.
  */
 import { randomUUID } from 'node:crypto'
-import { type CallContext, type MachineConfig, type MachineRef, type MigrationOffer, type MigrationStats, type MigrationTicket, VMKitError } from '@vmkit/core/driver'
+import {
+  type CallContext,
+  type MachineConfig,
+  type MachineRef,
+  type MigrationOffer,
+  type MigrationStats,
+  type MigrationTicket,
+  VMKitError,
+} from '@vmkit/core/driver'
 import type { Descriptor } from '@vmkit/oci'
 import { createMachine, refuseTakenName } from '../create.js'
-import { TASK_STATUS } from '../grpc/enums.js'
 import { connection } from '../grpc/connection.js'
+import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, listMachines, type Machine, taskOf } from '../host.js'
 import { imageAccess } from '../images/access.js'
@@ -19,11 +27,11 @@ import { descriptorOf, INTERNAL_IMAGE_LABEL, openStored } from '../images/store.
 import { withLock } from '../lock.js'
 import { machineOptions } from '../machine-options.js'
 import { checkNetworks } from '../net/networks.js'
-import { startTask } from '../task/start.js'
 import { remove } from '../task/delete.js'
+import { startTask } from '../task/start.js'
+import { refuseVolumes } from './bundle.js'
 import { checkpointTask, holdMemory } from './checkpoint.js'
 import { commitRootfs } from './commit.js'
-import { refuseVolumes } from './bundle.js'
 
 interface Ticket extends MigrationTicket {
   socketPath: string
@@ -43,7 +51,8 @@ export async function prepareIncoming(host: Host, { config, live }: MigrationOff
   // What this host cannot honour is said before anything is sent.
   machineOptions(config, driver)
   checkNetworks(host, config)
-  if (config.volumes.length > 0) throw unsupported(host, 'config.volumes', 'The content of volumes does not migrate, and this machine has some')
+  if (config.volumes.length > 0)
+    throw unsupported(host, 'config.volumes', 'The content of volumes does not migrate, and this machine has some')
   if (live && config.ports.length > 0) {
     throw unsupported(host, 'config.ports', 'Source and target share this host, so a machine that runs holds its ports until it is gone')
   }
@@ -51,7 +60,13 @@ export async function prepareIncoming(host: Host, { config, live }: MigrationOff
   return ticket
 }
 
-export async function migrateOut(host: Host, id: string, ticket: MigrationTicket, { live }: { live: boolean }, ctx: CallContext): Promise<MigrationStats> {
+export async function migrateOut(
+  host: Host,
+  id: string,
+  ticket: MigrationTicket,
+  { live }: { live: boolean },
+  ctx: CallContext,
+): Promise<MigrationStats> {
   const { socketPath, namespace } = ticket as Ticket
   const found = await findMachine(host, id, ctx)
   const link = connection({ socketPath, namespace, driver: host.driver })
@@ -83,7 +98,8 @@ export async function migrateOut(host: Host, id: string, ticket: MigrationTicket
 async function freeze(host: Host, { id, containerId }: Machine): Promise<void> {
   const { tasks } = await host.containerd()
   const task = await taskOf(host, containerId, { signal: new AbortController().signal }, id)
-  if (task?.status !== TASK_STATUS.running) throw new VMKitError('INVALID_STATE', 'The machine does not run', { driver: host.driver, vmId: id })
+  if (task?.status !== TASK_STATUS.running)
+    throw new VMKitError('INVALID_STATE', 'The machine does not run', { driver: host.driver, vmId: id })
   await tasks.pause({ containerId }, { vmId: id })
 }
 
@@ -94,7 +110,12 @@ interface Shipment {
 }
 
 /** Returns how many bytes were sent: what the target had already is not among them. */
-async function send(host: Host, link: ReturnType<typeof connection>, { ticket, descriptor, memory }: Shipment, ctx: CallContext): Promise<number> {
+async function send(
+  host: Host,
+  link: ReturnType<typeof connection>,
+  { ticket, descriptor, memory }: Shipment,
+  ctx: CallContext,
+): Promise<number> {
   const source = await host.containerd()
   const target = await link.get()
   let bytes = 0
@@ -125,7 +146,10 @@ export async function finishIncoming(host: Host, ticket: MigrationTicket, ctx: C
   const name = nameOf(ticket)
   const { image } = await containerd.images.get({ name }, { signal: ctx.signal }).catch((error: unknown) => {
     if (!hasCode(error, 'NOT_FOUND')) throw error
-    throw new VMKitError('NOT_FOUND', 'The machine never arrived: run migrateOut on the source first', { driver: host.driver, cause: error })
+    throw new VMKitError('NOT_FOUND', 'The machine never arrived: run migrateOut on the source first', {
+      driver: host.driver,
+      cause: error,
+    })
   })
   if (!image?.target) throw new VMKitError('BACKEND_ERROR', `The image ${name} has no target`, { driver: host.driver })
   const root = descriptorOf(image.target)
@@ -144,7 +168,9 @@ export async function finishIncoming(host: Host, ticket: MigrationTicket, ctx: C
 export async function goOn(host: Host, id: string, memory: Descriptor, ctx: CallContext): Promise<void> {
   try {
     const { folder } = await findMachine(host, id, ctx)
-    await withLock({ id, folder: folder.path }, ctx.signal, async () => startTask(host, await findMachine(host, id, ctx), undefined, ctx, memory))
+    await withLock({ id, folder: folder.path }, ctx.signal, async () =>
+      startTask(host, await findMachine(host, id, ctx), undefined, ctx, memory),
+    )
   } catch (error) {
     await remove(host, id, true, { ...ctx, signal: new AbortController().signal }).catch(() => undefined)
     throw error

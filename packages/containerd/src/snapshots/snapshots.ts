@@ -10,15 +10,21 @@ import { withLease } from '../images/leases.js'
 import { openStored } from '../images/store.js'
 import { withLock } from '../lock.js'
 import { releaseNetworks } from '../net/connect.js'
-import { discardTask, ended } from '../task/stop.js'
 import { startTask } from '../task/start.js'
-import { commitRootfs, whileFrozen } from './commit.js'
+import { discardTask, ended } from '../task/stop.js'
 import { checkpointTask, holdMemory } from './checkpoint.js'
+import { commitRootfs, whileFrozen } from './commit.js'
 import { goOn } from './migrate.js'
 import { prepareRootfs, removeRootfs } from './rootfs.js'
-import { dropSnapshots, findSnapshot, saveSnapshot, snapshotsOf, type StoredSnapshot } from './store.js'
+import { dropSnapshots, findSnapshot, type StoredSnapshot, saveSnapshot, snapshotsOf } from './store.js'
 
-export async function snapshot(host: Host, id: string, tag: string, { memory }: { memory: boolean }, ctx: CallContext): Promise<SnapshotInfo> {
+export async function snapshot(
+  host: Host,
+  id: string,
+  tag: string,
+  { memory }: { memory: boolean },
+  ctx: CallContext,
+): Promise<SnapshotInfo> {
   const containerd = await host.containerd()
   const stored = await locked(host, id, ctx, async (machine) => {
     const { uid } = machine
@@ -98,7 +104,13 @@ export async function clone(host: Host, id: string, { tag, name, labels }: Clone
 }
 
 /** What a machine of this snapshot stands on. */
-async function imageOf(host: Host, { id, container }: Machine, { disk, tag }: StoredSnapshot, lease: string, ctx: CallContext): Promise<MachineImage> {
+async function imageOf(
+  host: Host,
+  { id, container }: Machine,
+  { disk, tag }: StoredSnapshot,
+  lease: string,
+  ctx: CallContext,
+): Promise<MachineImage> {
   const containerd = await host.containerd()
   try {
     await using source = await openStored(containerd, container.image, disk, { signal: ctx.signal })
@@ -130,4 +142,9 @@ async function required(host: Host, id: string, uid: string, tag: string, { sign
   return found
 }
 
-const infoOf = ({ tag, createdAt, sizeBytes, memory }: StoredSnapshot): SnapshotInfo => ({ tag, createdAt, memory: memory !== undefined, sizeBytes })
+const infoOf = ({ tag, createdAt, sizeBytes, memory }: StoredSnapshot): SnapshotInfo => ({
+  tag,
+  createdAt,
+  memory: memory !== undefined,
+  sizeBytes,
+})

@@ -2,8 +2,8 @@
 import { createHash } from 'node:crypto'
 import type { Descriptor } from '@vmkit/oci'
 import type { Containerd } from '../grpc/connection.js'
-import type { Image } from '../grpc/generated/images_pb.js'
 import { hasCode } from '../grpc/errors.js'
+import type { Image } from '../grpc/generated/images_pb.js'
 import { descriptorOf, INTERNAL_IMAGE_LABEL } from '../images/store.js'
 
 const LABEL = {
@@ -55,7 +55,12 @@ export async function snapshotsOf(containerd: Containerd, uid: string, signal?: 
   return images.flatMap((image) => readSnapshot(image) ?? []).sort((left, right) => left.createdAt - right.createdAt)
 }
 
-export async function findSnapshot(containerd: Containerd, uid: string, tag: string, signal: AbortSignal): Promise<StoredSnapshot | undefined> {
+export async function findSnapshot(
+  containerd: Containerd,
+  uid: string,
+  tag: string,
+  signal: AbortSignal,
+): Promise<StoredSnapshot | undefined> {
   try {
     const { image } = await containerd.images.get({ name: nameOf(uid, tag) }, { signal })
     return image && readSnapshot(image)
