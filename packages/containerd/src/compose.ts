@@ -21,6 +21,7 @@ import { exportBundle, importBundle } from './snapshots/bundle.js'
 import { cancelIncoming, finishIncoming, migrateOut, prepareIncoming } from './snapshots/migrate.js'
 import { clone, deleteSnapshot, listSnapshots, restore, snapshot } from './snapshots/snapshots.js'
 import { stateRoot } from './state-dir.js'
+import { sweepOrphans } from './sweep.js'
 import { remove } from './task/delete.js'
 import { pause, resume } from './task/pause.js'
 import { resize } from './task/resize.js'
@@ -82,6 +83,7 @@ export function containerdDriver<C extends CapabilityManifest>(
     async list(_filter, ctx) {
       const containerd = await host.containerd()
       const [machines, { tasks }] = await Promise.all([listMachines(host, ctx), containerd.tasks.list({}, { signal: ctx.signal })])
+      await sweepOrphans(host, machines, ctx)
       const byId = new Map(tasks.map((task) => [task.id, task]))
       return machines.map((machine) => summaryOf(host, machine, byId.get(machine.containerId)))
     },

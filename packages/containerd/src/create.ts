@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import { type CallContext, invalidConfig, type MachineConfig, VMKitError } from '@vmkit/core/driver'
 import { specAny } from './any.js'
@@ -15,13 +15,13 @@ import { withLock } from './lock.js'
 import { machineOptions } from './machine-options.js'
 import { checkNetworks } from './net/networks.js'
 import { containerIdOf, extensionsOf, idOf, LABEL, type MachineRecord } from './record.js'
-import { restartLabels } from './restart.js'
+import { restartPolicy } from './restart.js'
 import { prepareRootfs, removeRootfs } from './snapshots/rootfs.js'
 import { buildSpec, type ImageProcess, workdirOf } from './spec/build.js'
 import { hostDevices } from './spec/devices.js'
 import { hostsFile, resolvConf } from './spec/host-files.js'
 import { type Accounts, needsAccounts, resolveUser } from './spec/users.js'
-import { machineFolder, netnsPath, privateFolder } from './state-dir.js'
+import { machineFolder, netnsPath, privateFolder, removeFolder } from './state-dir.js'
 import { ensureVolumes } from './volumes.js'
 
 /** What a new machine has otherwise than its config says. */
@@ -44,7 +44,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
   checkMounts(config)
   const networks = checkNetworks(host, config)
   const devices = await hostDevices(config.devices, driver)
-  const restart = await restartLabels(host, config, ctx)
+  const restart = await restartPolicy(host, config, ctx)
   const annotations = variation.annotations?.(config)
   await refuseTakenName(host, config.name, ctx)
 
@@ -55,7 +55,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
   // The claim tells a folder that is being made from one whose maker was killed.
   return withLock({ id, folder: folder.path }, ctx.signal, async () => {
     const key = `vmkit-${uid}`
-    const undo: (() => unknown)[] = [() => rmSync(folder.path, { recursive: true, force: true })]
+    const undo: (() => unknown)[] = [() => removeFolder(folder)]
     try {
       const volumes = ensureVolumes(host, config)
       undo.unshift(volumes.undo)
@@ -84,6 +84,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
           root,
           cgroupsPath: `${options.cgroupParent ?? `/vmkit-${host.options.namespace}`}/${uid}`,
           workdir: workdirOf(config, inImage),
+          stamped: host.options.logs.mode === 'timestamps' || restart !== undefined,
           ...(variant.extra ? { extra: variant.extra } : {}),
         }
         const spec = buildSpec({
@@ -104,7 +105,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
         ctx.signal.throwIfAborted()
         const container = {
           id: containerId,
-          labels: { [LABEL.mark]: driver, [LABEL.uid]: uid, ...image.labels, ...restart },
+          labels: { [LABEL.mark]: driver, [LABEL.uid]: uid, ...image.labels },
           image: image.name,
           runtime: { name: host.options.runtime, ...(variation.runtimeOptions ? { options: variation.runtimeOptions } : {}) },
           spec: specAny(variation.adaptSpec?.(spec, config) ?? spec),

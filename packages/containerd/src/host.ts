@@ -6,6 +6,7 @@ import type { Connection } from './grpc/connection.js'
 import { hasCode } from './grpc/errors.js'
 import type { Container } from './grpc/generated/containers_pb.js'
 import type { Process } from './grpc/generated/task_types_pb.js'
+import type { AnyInit } from './grpc/messages.js'
 import type { ImageAccess } from './images/access.js'
 import type { ParsedOptions } from './options.js'
 import { containerIdOf, idOf, LABEL, type MachineRecord, partsOfId, recordOf } from './record.js'
@@ -105,16 +106,26 @@ export async function findByName(host: Host, idOrName: string, { signal }: Signa
   throw notFound(host, idOrName)
 }
 
-export function notFound(host: Pick<Host, 'driver'>, id: string): VMKitError {
+function notFound(host: Pick<Host, 'driver'>, id: string): VMKitError {
   return new VMKitError('NOT_FOUND', `There is no machine ${id.slice(0, 200)}`, { driver: host.driver, vmId: id })
 }
 
 /** Writes the record anew, and tells listeners what changed. */
 export async function updateMachine(host: Host, machine: Machine, change: string, paths: readonly string[]): Promise<void> {
   const containerd = await host.containerd()
-  const { container } = machine
-  container.labels[LABEL.change] = `${change}:${randomInt(2 ** 40)}`
+  const { id, labels, snapshotKey, spec, extensions } = machine.container
+  labels[LABEL.change] = `${change}:${randomInt(2 ** 40)}`
+  const container = { id, labels, snapshotKey, spec: plain(spec), extensions: mapOf(extensions) }
   await containerd.containers.update({ container, updateMask: { paths: ['labels', ...paths] } }, { vmId: machine.id })
+}
+
+/** What was read may have parts that were made here since: as data, both are the same. */
+function plain(any: AnyInit | undefined): AnyInit | undefined {
+  return any && { typeUrl: any.typeUrl, value: any.value }
+}
+
+function mapOf(extensions: Readonly<Record<string, AnyInit>>): Record<string, AnyInit> {
+  return Object.fromEntries(Object.entries(extensions).map(([key, { typeUrl, value }]) => [key, { typeUrl, value }]))
 }
 
 /** For clean-up after an abort: nothing ends it but the daemon. */

@@ -6,6 +6,7 @@ import { TASK_STATUS } from './grpc/enums.js'
 import type { Process } from './grpc/generated/task_types_pb.js'
 import type { Host, Machine } from './host.js'
 import { readNetworkState } from './net/state.js'
+import { willRestart } from './restart.js'
 
 /** Codes above this are what a shim says for a death by signal, and for an `exit` of the same number. */
 const LAST_PLAIN_CODE = 128
@@ -35,7 +36,10 @@ const LOST: VMExit = { code: null, signal: null, oom: null, reason: 'lost', at: 
 export function statusOf(machine: Machine, task: Process | undefined): VMStatus {
   const { folder, record } = machine
   const state = stateOf(task)
-  if (state === 'stopped') return { state, exit: exitFrom(task?.exitStatus ?? 0, timeOf(task?.exitedAt), record.cgroupsPath) }
+  if (state === 'stopped') {
+    const exit = exitFrom(task?.exitStatus ?? 0, timeOf(task?.exitedAt), record.cgroupsPath)
+    return willRestart(machine, exit) ? { state: 'starting', reason: 'the restart policy starts it again', exit } : { state, exit }
+  }
   const previous = savedExit(machine)
   if (state !== undefined) return { state, ...(previous ? { exit: previous } : {}) }
   if (previous) return { state: 'stopped', exit: previous }
@@ -61,7 +65,7 @@ function stateOf(task: Process | undefined): VMState | undefined {
 }
 
 /** The exit of the last run, as it was saved when its task went. */
-export function savedExit({ folder }: Machine): VMExit | undefined {
+function savedExit({ folder }: Machine): VMExit | undefined {
   try {
     return JSON.parse(readFileSync(folder.exit, 'utf8')) as VMExit
   } catch {

@@ -13,7 +13,7 @@ const CLAIM = /^lock\.(\d+)\.(\d+)\.[0-9a-f]+$/
 const RETRY_MS = 3
 
 /** Ticks since boot at which a process started (proc(5), field 22), so that a pid that is used again is told apart. */
-export function startTicks(pid: number): string | undefined {
+function startTicks(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
     return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
@@ -60,15 +60,24 @@ export async function withLock<T>(target: { id: string; folder: string }, signal
 }
 
 function tryClaim(target: { id: string; folder: string }, claim: string, name: string): boolean {
-  try {
-    closeSync(openSync(claim, 'wx', 0o600))
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    throw new VMKitError('NOT_FOUND', `There is no machine ${target.id}`, { vmId: target.id })
-  }
-  const others = readdirSync(target.folder).filter((other) => other !== name && CLAIM.test(other))
+  orNotFound(target, () => closeSync(openSync(claim, 'wx', 0o600)))
+  const others = claimsIn(target).filter((other) => other !== name)
   for (const dead of others.filter((other) => !isLive(other))) rmSync(join(target.folder, dead), { force: true })
   if (others.every((other) => !isLive(other))) return true
   rmSync(claim, { force: true })
   return false
+}
+
+function claimsIn(target: { id: string; folder: string }): string[] {
+  return orNotFound(target, () => readdirSync(target.folder)).filter((name) => CLAIM.test(name))
+}
+
+/** The folder goes with the machine. */
+function orNotFound<T>({ id }: { id: string }, look: () => T): T {
+  try {
+    return look()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    throw new VMKitError('NOT_FOUND', `There is no machine ${id}`, { vmId: id })
+  }
 }

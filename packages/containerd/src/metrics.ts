@@ -20,7 +20,7 @@ export async function readMetrics(host: Host, id: string, ctx: CallContext): Pro
   return { at, ...(host.variation.refineMetrics?.(metricsOf(containerd.unpack(metric.data))) ?? metricsOf(containerd.unpack(metric.data))) }
 }
 
-export function metricsOf(packed: Packed | undefined): MetricsReading {
+function metricsOf(packed: Packed | undefined): MetricsReading {
   if (packed?.name === 'io.containerd.cgroups.v1.Metrics') return ofV1(packed.message)
   if (packed?.name === 'io.containerd.cgroups.v2.Metrics') return ofV2(packed.message)
   return { source: 'containerd' }

@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
 import { cgroupTraits, cgroupVersion } from './cgroup.js'
 import type { Host } from './host.js'
+import { missingLogger } from './logs/logger.js'
 import { findPlugin } from './net/cni.js'
-import { hasRestartMonitor } from './restart.js'
+import { missingRestartMonitor } from './restart.js'
 import { criuMissing } from './snapshots/criu.js'
 import { privateFolder } from './state-dir.js'
-import { sweepOrphans } from './sweep.js'
 import { runTool } from './tool.js'
 
 /** Capabilities that containerd never has here, with what a person wants to know. */
@@ -24,7 +24,6 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     const containerd = await host.containerd()
     const { version } = await containerd.version.version({}, { signal: ctx.signal })
     const { plugins } = await containerd.introspection.plugins({}, { signal: ctx.signal })
-    await sweepOrphans(host, ctx)
     const found: HostProbe = {
       available: true,
       engine: `containerd ${version.replace(/^v/, '').replace(/~.*$/, '')}`,
@@ -87,13 +86,16 @@ function missingNetworks({ options }: Host): Missing {
 }
 
 function missingLogs({ options }: Host): Missing {
-  if (options.logs.mode === 'timestamps') return {}
+  if (options.logs.mode === 'timestamps') {
+    const reason = missingLogger()
+    return reason === undefined ? {} : { logs: reason, 'logs.since': reason }
+  }
   return { 'logs.since': "plain log files keep no times; the option `logs: { mode: 'timestamps' }` runs a logger that writes them" }
 }
 
 async function missingRestart(host: Host, ctx: CallContext): Promise<Missing> {
-  if (await hasRestartMonitor(host, ctx)) return {}
-  return { restart: "containerd's restart monitor (the plugin io.containerd.internal.v1.restart) is not enabled here" }
+  const reason = await missingRestartMonitor(host, ctx)
+  return reason === undefined ? {} : { restart: reason }
 }
 
 async function missingMemory({ options, root }: Host): Promise<Missing> {

@@ -28,6 +28,8 @@ export interface MachineRecord {
   root: string
   cgroupsPath: string
   workdir: string
+  /** Its lines carry times, by a logger. */
+  stamped?: boolean
   /** What other parts of the driver keep, such as snapshots, by a name of their own. */
   extra?: Record<string, unknown>
 }

@@ -1,6 +1,6 @@
 /** Where things are in the state folder. Everything in it belongs to one machine, or has a name that a person chose. */
-import { existsSync, mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, renameSync, rmSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 
 /** The folder of one machine. */
 export interface MachineFolder {
@@ -8,6 +8,8 @@ export interface MachineFolder {
   stdout: string
   stderr: string
   console: string
+  /** What the logger writes, where there is one. */
+  log: string
   /** Stdin of the main process: a FIFO. */
   stdin: string
   hosts: string
@@ -28,6 +30,7 @@ export function machineFolder(root: string, uid: string): MachineFolder {
     stdout: join(path, 'stdout'),
     stderr: join(path, 'stderr'),
     console: join(path, 'console'),
+    log: join(path, 'log'),
     stdin: join(path, 'stdin'),
     hosts: join(path, 'hosts'),
     hostname: join(path, 'hostname'),
@@ -53,7 +56,17 @@ export function privateFolder(path: string): string {
   return path
 }
 
-/** A run makes its log files before anything else. */
-export function hasStarted(folder: MachineFolder): boolean {
-  return existsSync(folder.stdout) || existsSync(folder.console)
+/** Under another name first: whoever looks for the folder finds it whole, or not at all. */
+export function removeFolder({ path }: MachineFolder): void {
+  const gone = join(dirname(path), `${GONE}${basename(path)}`)
+  try {
+    renameSync(path, gone)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw error
+  }
+  rmSync(gone, { recursive: true, force: true })
 }
+
+/** What the names of folders start with that are on their way out. */
+export const GONE = '.gone-'

@@ -31,7 +31,7 @@ export interface Place {
   resolved: string
 }
 
-export function openFolder(path: string): Folder {
+function openFolder(path: string): Folder {
   return folderOf(openSync(path, O_PATH | O_DIRECTORY | O_CLOEXEC))
 }
 
@@ -48,7 +48,7 @@ function folderOf(fd: number): Folder {
 }
 
 /** Opens a child of a folder, never through a link. */
-export function openChild(parent: Folder, name: string, flags: number): number {
+function openChild(parent: Folder, name: string, flags: number): number {
   return openSync(`${parent.path}/${name}`, flags | O_NOFOLLOW | O_CLOEXEC)
 }
 

@@ -1,6 +1,7 @@
 /** Leases: what is made under one is not collected as garbage before it ends. */
 import { randomUUID } from 'node:crypto'
 import type { Containerd } from '../grpc/connection.js'
+import { abortReason } from '../grpc/errors.js'
 
 /** A process that is killed leaves its lease: containerd drops it, and what only it held, after so long. */
 const LEASE_HOURS = 6
@@ -15,7 +16,9 @@ export interface Lease {
 export async function openLease(containerd: Containerd, signal: AbortSignal): Promise<Lease> {
   const id = `vmkit-${randomUUID()}`
   const expires = new Date(Date.now() + LEASE_HOURS * 3_600_000)
-  await containerd.leases.create({ id, labels: { 'containerd.io/gc.expire': expires.toISOString(), [LEASE_LABEL]: 'true' } }, { signal })
+  if (signal.aborted) throw abortReason(signal)
+  // Not under `signal`: the daemon would go on with it, and nobody would end it.
+  await containerd.leases.create({ id, labels: { 'containerd.io/gc.expire': expires.toISOString(), [LEASE_LABEL]: 'true' } })
   return {
     id,
     // Not under `signal`: after an abort too.

@@ -12,11 +12,13 @@ export async function* machineLogs(host: Host, id: string, options: LogOptions, 
 export function logTarget(host: Host, machine: Machine, ctx: CallContext): LogTarget {
   const { folder, record, id } = machine
   const sources: readonly LogSource[] = record.config.tty ? ['console'] : ['stdout', 'stderr']
-  const files = sources.map((source) => ({ source, path: folder[source] }))
+  const files = record.stamped
+    ? [{ source: 'stdout' as const, path: folder.log }]
+    : sources.map((source) => ({ source, path: folder[source] }))
   return {
     folder: folder.path,
     files,
-    stamped: false,
+    stamped: record.stamped ?? false,
     async hasEnded() {
       // Asked by id: a machine that is gone, or another one of its name, ends the log with NOT_FOUND.
       const now = await findMachine(host, id, ctx)
@@ -39,7 +41,7 @@ export function logTarget(host: Host, machine: Machine, ctx: CallContext): LogTa
  * then it closes them, while it lives on itself.
  */
 function isHeld(containerId: string, namespace: string, paths: readonly string[]): boolean {
-  return shimsOf(containerId, namespace).some((pid) => {
+  return writersOf(containerId, namespace, paths).some((pid) => {
     try {
       return readdirSync(`/proc/${pid}/fd`).some((fd) => paths.includes(linkOf(join('/proc', pid, 'fd', fd))))
     } catch {
@@ -56,13 +58,17 @@ function linkOf(path: string): string {
   }
 }
 
-/** Shims are told the namespace and the container on their command line (containerd's runtime/v2/README.md). */
-function shimsOf(containerId: string, namespace: string): string[] {
+/**
+ * Shims are told the namespace and the container on their command line (containerd's runtime/v2/README.md), and the logger its
+ * file.
+ */
+function writersOf(containerId: string, namespace: string, paths: readonly string[]): string[] {
   return readdirSync('/proc').filter((pid) => {
     if (!/^\d+$/.test(pid)) return false
     try {
       const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-      return argumentOf(args, '-id') === containerId && argumentOf(args, '-namespace') === namespace
+      const isShim = argumentOf(args, '-id') === containerId && argumentOf(args, '-namespace') === namespace
+      return isShim || paths.includes(argumentOf(args, 'file') ?? '')
     } catch {
       return false
     }

@@ -1,8 +1,7 @@
 import type { LogEntry, LogSource } from '@vmkit/core/driver'
 
 /*
- * A line of the logger: `<seconds>.<microseconds> <letter> <text>`. The letter is `o`, `e` or `c`; in upper case the machine
- * wrote no newline behind the text, because the line was too long or the stream ended.
+ * A line of the logger: `<seconds>.<microseconds> <letter> <text>`. The letter is `o`, `e` or `c`; in upper case the line was too long, and goes on in the next.
  */
 const LINE = /^(\d{1,12}\.\d{6}) ([oecOEC]) (.*)$/s
 

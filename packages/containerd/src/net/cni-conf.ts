@@ -37,7 +37,7 @@ export function readConfDir(folder: string): Map<string, { conf?: NetworkConf; p
 }
 
 /** A list of plugins, or the older form of a single one. @throws Error with what is wrong */
-export function parseConf(text: string): NetworkConf {
+function parseConf(text: string): NetworkConf {
   const parsed: unknown = JSON.parse(text)
   if (typeof parsed !== 'object' || parsed === null) throw new Error('it is no JSON object')
   const { cniVersion = '0.2.0', name, plugins, type } = parsed as Partial<NetworkConf> & { type?: unknown }

@@ -10,7 +10,7 @@ import { badConf, bridgeConf, type NetworkConf, readConfDir } from './cni-conf.j
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/
 /** The network that ports are published through when a config names none. */
-export const DEFAULT_NETWORK = 'vmkit-default'
+const DEFAULT_NETWORK = 'vmkit-default'
 
 interface StoredNetwork {
   labels: Record<string, string>

@@ -82,7 +82,7 @@ export function buildSpec(input: SpecInput): Spec {
 }
 
 /** The limits and the device rules: what a resize writes anew. */
-export function machineResources(
+function machineResources(
   config: Pick<MachineConfig, 'cpus' | 'memory' | 'pids'>,
   options: ContainerdMachineOptions,
   host: Pick<HostDevices, 'rules'>,

@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs'
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
 import { unmountFolder } from '../files/mount.js'
 import { TASK_STATUS } from '../grpc/enums.js'
@@ -8,8 +7,10 @@ import { leavesGarbage } from '../images/gc-labels.js'
 import { collectGarbage } from '../images/leases.js'
 import { withLock } from '../lock.js'
 import { releaseNetworks } from '../net/connect.js'
+import { disarm } from '../restart.js'
 import { removeRootfs } from '../snapshots/rootfs.js'
 import { removeSnapshots } from '../snapshots/snapshots.js'
+import { removeFolder } from '../state-dir.js'
 import { ended } from './stop.js'
 
 /** Every trace goes: task, networks, snapshot, container, folder. Whoever dies on the way leaves a machine that can be deleted again. */
@@ -19,6 +20,7 @@ export async function remove(host: Host, id: string, force: boolean, ctx: CallCo
     const machine = await findMachine(host, id, ctx)
     const { containerId, container } = machine
     const containerd = await host.containerd()
+    if (force) await disarm(host, machine)
     const task = await taskOf(host, containerId, ctx, id)
     const runs = task !== undefined && task.status !== TASK_STATUS.stopped && task.status !== TASK_STATUS.created
     if (runs && !force) throw new VMKitError('INVALID_STATE', 'The machine runs', { driver: host.driver, vmId: id })
@@ -31,7 +33,7 @@ export async function remove(host: Host, id: string, force: boolean, ctx: CallCo
     await removeSnapshots(host, machine)
     await removeRootfs(containerd, { snapshotter: container.snapshotter, key: container.snapshotKey }, { vmId: id })
     await containerd.containers.delete({ id: containerId }, { vmId: id }).catch(gone)
-    rmSync(folder.path, { recursive: true, force: true })
+    removeFolder(folder)
     if (leavesGarbage(container.labels)) await collectGarbage(containerd)
   })
 }

@@ -8,6 +8,7 @@ import type { Process } from '../grpc/generated/task_types_pb.js'
 import { findMachine, type Host, type Machine, taskOf, unaborted } from '../host.js'
 import { withLock } from '../lock.js'
 import { connectNetworks, releaseNetworks } from '../net/connect.js'
+import { arm, disarm } from '../restart.js'
 import { rootfsMounts } from '../snapshots/rootfs.js'
 import { discardTask, ended } from './stop.js'
 import { prepareStreams } from './streams.js'
@@ -38,6 +39,7 @@ export async function startTask(
   const { id, containerId, container, folder, record } = machine
   const containerd = await host.containerd()
   const hadStarted = existsSync(join(folder.path, 'started'))
+  await disarm(host, machine)
   if (task) await discardTask(host, machine, task)
   await releaseNetworks(host, machine)
   try {
@@ -63,6 +65,7 @@ export async function startTask(
     await containerd.tasks.start({ containerId }, { vmId: id })
     ctx.signal.throwIfAborted()
     writeStarted(machine)
+    await arm(host, machine)
   } catch (error) {
     await undoStart(host, machine, hadStarted)
     throw error

@@ -8,13 +8,28 @@ import { findMachine, type Host, type Machine, taskOf, unaborted } from '../host
 import { statusOf } from '../inspect.js'
 import { withLock } from '../lock.js'
 import { releaseNetworks } from '../net/connect.js'
+import { disarm } from '../restart.js'
 
 /** Signal, grace, SIGKILL. The task stays, stopped: it is what remembers the exit. */
-export async function stop(host: Host, id: string, { graceMs, signal }: StopOptions, ctx: CallContext): Promise<void> {
-  const machine = await findMachine(host, id, ctx)
+export async function stop(host: Host, id: string, options: StopOptions, ctx: CallContext): Promise<void> {
+  try {
+    await stopTask(host, await findMachine(host, id, ctx), options, ctx)
+  } catch (error) {
+    // Somebody else ends it, or takes it away, at the same time: a shim that goes answers with whatever it can.
+    if (!hasCode(error, 'BACKEND_ERROR')) throw error
+    const task = await taskOf(host, (await findMachine(host, id, ctx)).containerId, ctx, id)
+    if (task && task.status !== TASK_STATUS.stopped) throw error
+  }
+}
+
+async function stopTask(host: Host, machine: Machine, { graceMs, signal }: StopOptions, ctx: CallContext): Promise<void> {
+  const { id } = machine
   // Behind a start that is on its way; not held while it ends, so that a kill or a delete need not wait for the grace.
   const lock = { id, folder: machine.folder.path }
-  const task = await withLock(lock, ctx.signal, () => taskOf(host, machine.containerId, ctx, id))
+  const task = await withLock(lock, ctx.signal, async () => {
+    await disarm(host, machine)
+    return taskOf(host, machine.containerId, ctx, id)
+  })
   if (task?.status === TASK_STATUS.running || task?.status === TASK_STATUS.paused || task?.status === TASK_STATUS.pausing) {
     const gentle = signal ?? machine.record.stopSignal ?? 'SIGTERM'
     if (graceMs > 0) {

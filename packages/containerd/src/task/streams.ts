@@ -4,6 +4,8 @@
  */
 import { closeSync, existsSync, openSync } from 'node:fs'
 import type { Host, Machine } from '../host.js'
+import { loggerUri } from '../logs/logger.js'
+import type { MachineFolder } from '../state-dir.js'
 import { runChecked } from '../tool.js'
 
 export interface TaskStreams {
@@ -12,13 +14,17 @@ export interface TaskStreams {
   stderr: string
 }
 
-export async function prepareStreams(_host: Host, { folder, record: { config } }: Machine): Promise<TaskStreams> {
+export async function prepareStreams(host: Host, { folder, record: { config, stamped } }: Machine): Promise<TaskStreams> {
+  if (stamped) {
+    const uri = loggerUri(host.options.stateDir, { file: folder.log, cap: host.options.logs.maxBytes, tty: config.tty })
+    return { stdin: await stdinOf(folder, config.stdin), stdout: uri, stderr: config.tty ? '' : uri }
+  }
   const paths = config.tty ? [folder.console] : [folder.stdout, folder.stderr]
   for (const path of paths) closeSync(openSync(path, 'a', 0o600))
-  if (config.stdin && !existsSync(folder.stdin)) await runChecked('mkfifo', ['-m', '600', folder.stdin])
-  return {
-    stdin: config.stdin ? folder.stdin : '',
-    stdout: paths[0] as string,
-    stderr: config.tty ? '' : folder.stderr,
-  }
+  return { stdin: await stdinOf(folder, config.stdin), stdout: paths[0] as string, stderr: config.tty ? '' : folder.stderr }
+}
+
+async function stdinOf({ stdin }: MachineFolder, wanted: boolean): Promise<string> {
+  if (wanted && !existsSync(stdin)) await runChecked('mkfifo', ['-m', '600', stdin])
+  return wanted ? stdin : ''
 }

@@ -31,7 +31,7 @@ async function nextExit(host: Host, machine: Machine, ctx: CallContext): Promise
   const containerd = await host.containerd()
   const done = new AbortController()
   const signal = AbortSignal.any([ctx.signal, done.signal])
-  const topics = ['/tasks/start', '/containers/delete'].map((topic) => `topic==${topic},namespace==${host.options.namespace}`)
+  const topics = ['/tasks/start', '/containers/delete'].map((topic) => `topic=="${topic}",namespace==${host.options.namespace}`)
   const heard = (async () => {
     for await (const envelope of containerd.events.subscribe({ filters: topics }, { signal })) {
       const event = containerd.unpack(envelope.event)
