@@ -5,8 +5,9 @@ import { oomKills } from './cgroup.js'
 import { TASK_STATUS } from './grpc/enums.js'
 import type { Process } from './grpc/generated/task_types_pb.js'
 import type { Host, Machine } from './host.js'
+import { hasLiveClaim } from './lock.js'
 import { readNetworkState } from './net/state.js'
-import { willRestart } from './restart.js'
+import { isArmed, willRestart } from './restart.js'
 
 /** Codes above this are what a shim says for a death by signal, and for an `exit` of the same number. */
 const LAST_PLAIN_CODE = 128
@@ -41,10 +42,17 @@ export function statusOf(machine: Machine, task: Process | undefined): VMStatus 
     return willRestart(machine, exit) ? { state: 'starting', reason: 'the restart policy starts it again', exit } : { state, exit }
   }
   const previous = savedExit(machine)
+  if (state === undefined && isBeingStarted(machine, task)) return { state: 'starting', ...(previous ? { exit: previous } : {}) }
   if (state !== undefined) return { state, ...(previous ? { exit: previous } : {}) }
   if (previous) return { state: 'stopped', exit: previous }
   if (!existsSync(join(folder.path, 'started'))) return { state: 'created' }
   return { state: 'stopped', exit: LOST, reason: 'its task is gone: this host was booted since, or the shim was killed' }
+}
+
+/** By the restart monitor, between two runs; or by somebody who holds the machine's lock. */
+function isBeingStarted(machine: Machine, task: Process | undefined): boolean {
+  if (isArmed(machine)) return true
+  return task?.status === TASK_STATUS.created && hasLiveClaim(machine.folder.path)
 }
 
 /** `undefined` when the task says nothing: there is none, or it was made and not started. */

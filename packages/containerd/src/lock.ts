@@ -4,7 +4,7 @@
  * other's claim was there, so there are never two. Claims of processes that are gone count for nothing.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { VMKitError } from '@vmkit/core/driver'
@@ -36,6 +36,11 @@ export function claimsOn(folder: string): Claims {
   const claims = readdirSync(folder).filter((name) => CLAIM.test(name))
   if (claims.length === 0) return 'none'
   return claims.some(isLive) ? 'live' : 'dead'
+}
+
+/** Whether somebody works on the machine now. */
+export function hasLiveClaim(folder: string): boolean {
+  return existsSync(folder) && claimsOn(folder) === 'live'
 }
 
 function isLive(name: string): boolean {

@@ -73,9 +73,15 @@ export async function disarm(host: Host, { id, record }: Machine): Promise<void>
   if (task?.status !== TASK_STATUS.running) await delay(SETTLE_MS)
 }
 
+/** Whether the monitor keeps it running. */
+export function isArmed({ container: { labels } }: Machine): boolean {
+  return labels[STATUS] === 'running'
+}
+
 /** Whether the monitor will start a machine again that has ended like this. */
-export function willRestart({ container: { labels } }: Machine, exit: VMExit): boolean {
-  if (labels[STATUS] !== 'running') return false
+export function willRestart(machine: Machine, exit: VMExit): boolean {
+  const { labels } = machine.container
+  if (!isArmed(machine)) return false
   const [policy, most = '0'] = (labels[POLICY] ?? '').split(':')
   if (policy !== 'on-failure') return true
   return exit.code !== 0 && (most === '0' || Number(labels[COUNT] ?? 0) < Number(most))

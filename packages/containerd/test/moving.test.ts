@@ -15,10 +15,10 @@ for (const [index, [version, socket]] of versions.entries()) {
   const target = versions[(index + 1) % versions.length]?.[1]
   const runs = requireEngine(socket) && requireEngine(target)
   describe.skipIf(!runs)(`moving on containerd ${version}${why(socket)}`, () => {
-    const namespace = `vmkit-moving-${process.pid}`
+    const namespaces = { here: `vmkit-here-${process.pid}-${index}`, there: `vmkit-there-${process.pid}-${index}` }
     let folder = ''
-    const managerOf = (socketPath: string, name: string) =>
-      createManager({ drivers: { containerd: driver({ socketPath, namespace, stateDir: join(folder, name) }) } })
+    const managerOf = (socketPath: string, name: keyof typeof namespaces) =>
+      createManager({ drivers: { containerd: driver({ socketPath, namespace: namespaces[name], stateDir: join(folder, name) }) } })
     let here: ReturnType<typeof managerOf>
     let there: ReturnType<typeof managerOf>
 
@@ -28,13 +28,16 @@ for (const [index, [version, socket]] of versions.entries()) {
       there = managerOf(target as string, 'there')
       await here.driver('containerd').probe()
       await there.driver('containerd').probe()
-      await ensureTestImage(socket as string, namespace)
+      await ensureTestImage(socket as string, namespaces.here)
     })
 
     afterAll(async () => {
       await here.close()
       await there.close()
-      for (const each of [socket, target]) {
+      for (const [each, namespace] of [
+        [socket, namespaces.here],
+        [target, namespaces.there],
+      ] as const) {
         const link = connect(each as string, namespace)
         const containerd = await link.get()
         expect((await containerd.leases.list({})).leases).toEqual([])
@@ -54,7 +57,7 @@ for (const [index, [version, socket]] of versions.entries()) {
       const vm = await create(['sh', '-c', 'echo carried > /data/file; sleep 1000'])
       await vm.start()
       await vm.waitFor({ exec: ['test', '-s', '/data/file'], timeoutMs: 10_000 })
-      const copy = await there.driver('containerd').importBundle(vm.exportBundle(), { name: 'carried' })
+      const copy = (await there.driver('containerd').importBundle(vm.exportBundle(), { name: 'carried' })) as unknown as typeof vm
       await copy.start()
       expect((await copy.exec(['cat', '/data/file'])).stdout).toBe('carried\n')
       await copy.delete({ force: true })
@@ -66,7 +69,8 @@ for (const [index, [version, socket]] of versions.entries()) {
       await vm.start()
       await vm.waitFor({ exec: ['test', '-s', '/data/file'], timeoutMs: 10_000 })
       const before = (await vm.exec(['cat', '/data/file'])).stdout
-      const { vm: moved, bytes, downtimeMs } = await vm.migrate(there.driver('containerd'))
+      const { vm: arrived, bytes, downtimeMs } = await vm.migrate(there.lookup('containerd'))
+      const moved = arrived as unknown as typeof vm
       expect(bytes).toBeGreaterThan(0)
       expect(downtimeMs).toBeGreaterThan(0)
       expect((await moved.exec(['head', '-n', '1', '/data/file'])).stdout).toBe(before)
@@ -99,8 +103,8 @@ for (const [index, [version, socket]] of versions.entries()) {
       await copy.delete({ force: true })
       await vm.deleteSnapshot('warm')
       const last = await count(vm)
-      const { vm: moved } = await vm.migrate(there.driver('containerd'), { live: true })
-      const arrived = await count(moved as typeof vm)
+      const { vm: moved } = await vm.migrate(there.lookup('containerd'), { live: true })
+      const arrived = await count(moved as unknown as typeof vm)
       expect(arrived).toBeGreaterThanOrEqual(last)
       expect(arrived).toBeLessThan(last + 100)
       await moved.delete({ force: true })

@@ -69,6 +69,18 @@ export async function migrateOut(
 ): Promise<MigrationStats> {
   const { socketPath, namespace } = ticket as Ticket
   const found = await findMachine(host, id, ctx)
+  if (namespace === host.options.namespace && socketPath !== host.options.socketPath) {
+    throw new VMKitError(
+      'UNSUPPORTED',
+      `Two daemons of one host cannot both have machines in the namespace ${namespace}: runc keeps them in one folder`,
+      {
+        driver: host.driver,
+        vmId: id,
+        capability: 'migrate.cold',
+        hint: 'Give the target another namespace',
+      },
+    )
+  }
   const link = connection({ socketPath, namespace, driver: host.driver })
   try {
     const source = await host.containerd()

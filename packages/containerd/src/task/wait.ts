@@ -7,9 +7,10 @@ import { exitFrom, statusOf, timeOf } from '../inspect.js'
 export async function wait(host: Host, id: string, ctx: CallContext): Promise<VMExit> {
   for (;;) {
     const machine = await findMachine(host, id, ctx)
-    const { state, exit } = statusOf(machine, await taskOf(host, machine.containerId, ctx, id))
+    const task = await taskOf(host, machine.containerId, ctx, id)
+    const { state, exit } = statusOf(machine, task)
     if (state === 'stopped' && exit) return exit
-    const found = state === 'created' ? await nextExit(host, machine, ctx) : await thisExit(host, machine, ctx)
+    const found = task === undefined ? await nextExit(host, machine, ctx) : await thisExit(host, machine, ctx)
     if (found) return found
   }
 }
@@ -26,7 +27,7 @@ async function thisExit(host: Host, { id, containerId, record }: Machine, { sign
   }
 }
 
-/** For one that never ran: listens first, then looks again, so that a start in between is not missed. */
+/** For one that never ran, or is between two runs: listens first, then looks again, so that a start in between is not missed. */
 async function nextExit(host: Host, machine: Machine, ctx: CallContext): Promise<VMExit | undefined> {
   const containerd = await host.containerd()
   const done = new AbortController()
@@ -41,8 +42,7 @@ async function nextExit(host: Host, machine: Machine, ctx: CallContext): Promise
   })()
   heard.catch(() => {})
   try {
-    const { state } = statusOf(machine, await taskOf(host, machine.containerId, ctx, machine.id))
-    if (state === 'created') await heard
+    if ((await taskOf(host, machine.containerId, ctx, machine.id)) === undefined) await heard
   } finally {
     done.abort()
   }
