@@ -51,7 +51,8 @@ for (const [index, [version, socket]] of versions.entries()) {
       await rm(folder, { recursive: true, force: true })
     })
 
-    const create = (command: string[]) => here.create({ image: IMAGE, pull: 'never', command }, { driver: 'containerd' })
+    const create = (command: string[]) =>
+      here.create({ image: IMAGE, pull: 'never', command, stop: { graceMs: 500 } }, { driver: 'containerd' })
 
     it('as a bundle to another daemon, which has not its image', { timeout: 60_000 }, async () => {
       const vm = await create(['sh', '-c', 'echo carried > /data/file; sleep 1000'])
