@@ -9,7 +9,7 @@ import { machineFiles } from './files/files.js'
 import { connection } from './grpc/connection.js'
 import { findByName, findMachine, type Host, listMachines, taskOf } from './host.js'
 import { imageAccess } from './images/access.js'
-import { containerdImages } from './images/images.js'
+import { lazyImages } from './images/lazy.js'
 import { infoOf, statusOf, summaryOf } from './inspect.js'
 import { machineLogs } from './logs/machine-logs.js'
 import { readMetrics } from './metrics.js'
@@ -17,9 +17,6 @@ import { ensureNamespace } from './namespace.js'
 import { containerdNetworks } from './net/networks.js'
 import { type ContainerdOptions, parseOptions } from './options.js'
 import { probe } from './probe.js'
-import { exportBundle, importBundle } from './snapshots/bundle.js'
-import { cancelIncoming, finishIncoming, migrateOut, prepareIncoming } from './snapshots/migrate.js'
-import { clone, deleteSnapshot, listSnapshots, restore, snapshot } from './snapshots/snapshots.js'
 import { stateRoot } from './state-dir.js'
 import { sweepOrphans } from './sweep.js'
 import { remove } from './task/delete.js'
@@ -98,18 +95,20 @@ export function containerdDriver<C extends CapabilityManifest>(
     events: (ctx) => readEvents(host, ctx),
     files: machineFiles(host),
     resize: (id, request, ctx) => resize(host, id, request, ctx),
-    snapshot: (id, tag, snapshotOptions, ctx) => snapshot(host, id, tag, snapshotOptions, ctx),
-    restore: (id, tag, ctx) => restore(host, id, tag, ctx),
-    listSnapshots: (id, ctx) => listSnapshots(host, id, ctx),
-    deleteSnapshot: (id, tag, ctx) => deleteSnapshot(host, id, tag, ctx),
-    clone: (id, request, ctx) => clone(host, id, request, ctx),
-    prepareIncoming: (offer, ctx) => prepareIncoming(host, offer, ctx),
-    migrateOut: (id, ticket, migrateOptions, ctx) => migrateOut(host, id, ticket, migrateOptions, ctx),
-    finishIncoming: (ticket, ctx) => finishIncoming(host, ticket, ctx),
-    cancelIncoming: (ticket, ctx) => cancelIncoming(host, ticket, ctx),
-    exportBundle: (id, ctx) => exportBundle(host, id, ctx),
-    importBundle: (bundle, importOptions, ctx) => importBundle(host, bundle, importOptions, ctx),
-    images: containerdImages(host.images),
+    snapshot: async (id, tag, snapshotOptions, ctx) => (await moving()).snapshot(host, id, tag, snapshotOptions, ctx),
+    restore: async (id, tag, ctx) => (await moving()).restore(host, id, tag, ctx),
+    listSnapshots: async (id, ctx) => (await moving()).listSnapshots(host, id, ctx),
+    deleteSnapshot: async (id, tag, ctx) => (await moving()).deleteSnapshot(host, id, tag, ctx),
+    clone: async (id, request, ctx) => (await moving()).clone(host, id, request, ctx),
+    prepareIncoming: async (offer, ctx) => (await moving()).prepareIncoming(host, offer, ctx),
+    migrateOut: async (id, ticket, migrateOptions, ctx) => (await moving()).migrateOut(host, id, ticket, migrateOptions, ctx),
+    finishIncoming: async (ticket, ctx) => (await moving()).finishIncoming(host, ticket, ctx),
+    cancelIncoming: async (ticket, ctx) => (await moving()).cancelIncoming(host, ticket, ctx),
+    async *exportBundle(id, ctx) {
+      yield* (await moving()).exportBundle(host, id, ctx)
+    },
+    importBundle: async (bundle, importOptions, ctx) => (await moving()).importBundle(host, bundle, importOptions, ctx),
+    images: lazyImages(host.images),
     volumes: containerdVolumes(host),
     networks: containerdNetworks(host),
 
@@ -120,6 +119,9 @@ export function containerdDriver<C extends CapabilityManifest>(
   }
   return only(whole, variation.capabilities) as unknown as VMDriver<C>
 }
+
+/** Snapshots and all that travels: loaded with the first of them. */
+const moving = () => import('./snapshots/index.js')
 
 /** Methods exist exactly where their capability is claimed: those of a capability that a variation lacks go. */
 function only(driver: VMDriver<ContainerdCapabilities>, claimed: CapabilityManifest): VMDriver {

@@ -9,7 +9,7 @@ import { withMounts } from './files/mount.js'
 import { writeFileIn } from './files/operations.js'
 import { hasCode } from './grpc/errors.js'
 import type { Host } from './host.js'
-import { ensureImage, type MachineImage } from './images/ensure.js'
+import type { MachineImage } from './images/ensure.js'
 import { withLease } from './images/leases.js'
 import { withLock } from './lock.js'
 import { machineOptions } from './machine-options.js'
@@ -62,7 +62,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
       const hostname = options.hostname ?? uid.slice(0, 12)
       writeHostFiles(folder, hostname, options, networks === 'host')
       await withLease(containerd, ctx.signal, async (lease) => {
-        const image = await (variant.image?.(lease, ctx) ?? ensureImage(host.images, config, lease, ctx))
+        const image = await (variant.image?.(lease, ctx) ?? imageOf(host, config, lease, ctx))
         const { snapshotter, parent } = image
         const inImage = image.config.config ?? {}
         ctx.signal.throwIfAborted()
@@ -126,6 +126,12 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
       throw error
     }
   })
+}
+
+/** Loaded here: to read images takes a while to load, and many programs make no machine. */
+async function imageOf(host: Host, config: MachineConfig, lease: string, ctx: CallContext): Promise<MachineImage> {
+  const { ensureImage } = await import('./images/ensure.js')
+  return ensureImage(host.images, config, lease, ctx)
 }
 
 export async function refuseTakenName(host: Host, name: string, { signal }: CallContext): Promise<void> {

@@ -3,9 +3,10 @@ import { type CallContext, type DriverImages, type ImageInfo, VMKitError } from 
 import { openArchive, parseReference } from '@vmkit/oci'
 import { hasCode } from '../grpc/errors.js'
 import type { ImageAccess } from './access.js'
+import { INTERNAL_IMAGE_LABEL } from './descriptor.js'
 import { placeImage } from './place.js'
 import { infoOf, pullImage } from './pull.js'
-import { createdAt, INTERNAL_IMAGE_LABEL, imageName, imageSize, notFound, openImage } from './store.js'
+import { createdAt, imageName, imageSize, notFound, openImage } from './store.js'
 
 export function containerdImages(access: ImageAccess): DriverImages {
   const { driver } = access

@@ -4,9 +4,7 @@ import { type Descriptor, type ImageConfig, type ImageSource, type Manifest, ope
 import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
 import { readBlob } from './content.js'
-
-/** Label of images that are parts of a machine, such as its snapshots: no list shows them. */
-export const INTERNAL_IMAGE_LABEL = 'io.vmkit.internal'
+import { descriptorOf } from './descriptor.js'
 
 /** The name that containerd knows an image by. @throws `INVALID_CONFIG` */
 export function imageName(reference: string, driver: string): string {
@@ -39,11 +37,6 @@ export function openStored(
 ): Promise<ImageSource> {
   const read = ({ digest }: Descriptor, options: { signal?: AbortSignal; offset?: number }) => readBlob(containerd, digest, options)
   return openContent({ origin, root, read, platform, signal, errors: { driver: containerd.options.driver } })
-}
-
-/** As containerd's messages have it, where sizes are bigints. */
-export function descriptorOf({ mediaType, digest, size }: { mediaType: string; digest: string; size: bigint }): Descriptor {
-  return { mediaType, digest, size: Number(size) }
 }
 
 /** Gives an image its name, or the name another image. */

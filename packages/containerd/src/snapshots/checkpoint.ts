@@ -4,7 +4,7 @@ import type { Descriptor } from '@vmkit/oci'
 import type { Containerd } from '../grpc/connection.js'
 import type { Host, Machine } from '../host.js'
 import { labelContent } from '../images/content.js'
-import { descriptorOf } from '../images/store.js'
+import { descriptorOf } from '../images/descriptor.js'
 
 /** containerd's media type of the files that CRIU writes, as a tar. */
 const CRIU_TAR = 'application/vnd.containerd.container.criu.checkpoint.criu.tar'

@@ -7,8 +7,9 @@ import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
 import { type Host, type Machine, taskOf, unaborted } from '../host.js'
 import { writeBlob } from '../images/content.js'
+import { descriptorOf } from '../images/descriptor.js'
 import { baseOf, documentLabels } from '../images/gc-labels.js'
-import { descriptorOf, openStored } from '../images/store.js'
+import { openStored } from '../images/store.js'
 
 export interface Committed {
   /** Of its manifest. */

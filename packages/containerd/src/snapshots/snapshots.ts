@@ -55,12 +55,6 @@ export async function deleteSnapshot(host: Host, id: string, tag: string, ctx: C
   await locked(host, id, ctx, async ({ uid }) => dropSnapshots(await host.containerd(), [await required(host, id, uid, tag, ctx)]))
 }
 
-/** With the machine: see `task/delete.ts`. Clones hold what they stand on by themselves. */
-export async function removeSnapshots(host: Host, { uid }: Pick<Machine, 'uid'>): Promise<void> {
-  const containerd = await host.containerd()
-  await dropSnapshots(containerd, await snapshotsOf(containerd, uid))
-}
-
 /**
  * In place: the machine keeps its id and its record, and gets another root file system. The container's record decides which one it
  * has, so whoever dies on the way leaves the old one or the new one.

@@ -4,7 +4,7 @@ import type { Descriptor } from '@vmkit/oci'
 import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
 import type { Image } from '../grpc/generated/images_pb.js'
-import { descriptorOf, INTERNAL_IMAGE_LABEL } from '../images/store.js'
+import { descriptorOf, INTERNAL_IMAGE_LABEL } from '../images/descriptor.js'
 
 const LABEL = {
   uid: 'io.vmkit.snapshot.uid',
@@ -91,4 +91,9 @@ function readSnapshot({ name, labels, target }: Image): StoredSnapshot | undefin
     disk: descriptorOf(target),
     ...(memory === undefined ? {} : { memory: JSON.parse(memory) as Descriptor }),
   }
+}
+
+/** With the machine: see `task/delete.ts`. Clones hold what they stand on by themselves. */
+export async function removeSnapshots(containerd: Containerd, uid: string): Promise<void> {
+  await dropSnapshots(containerd, await snapshotsOf(containerd, uid))
 }

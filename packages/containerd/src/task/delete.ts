@@ -9,7 +9,7 @@ import { withLock } from '../lock.js'
 import { releaseNetworks } from '../net/connect.js'
 import { disarm } from '../restart.js'
 import { removeRootfs } from '../snapshots/rootfs.js'
-import { removeSnapshots } from '../snapshots/snapshots.js'
+import { removeSnapshots } from '../snapshots/store.js'
 import { removeFolder } from '../state-dir.js'
 import { ended } from './stop.js'
 
@@ -30,7 +30,7 @@ export async function remove(host: Host, id: string, force: boolean, ctx: CallCo
     }
     await releaseNetworks(host, machine)
     await unmountFolder(folder)
-    await removeSnapshots(host, machine)
+    await removeSnapshots(containerd, machine.uid)
     await removeRootfs(containerd, { snapshotter: container.snapshotter, key: container.snapshotKey }, { vmId: id })
     await containerd.containers.delete({ id: containerId }, { vmId: id }).catch(gone)
     removeFolder(folder)
