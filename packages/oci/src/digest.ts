@@ -1,5 +1,6 @@
-import { createHash, type Hash } from 'node:crypto'
+import type { Hash } from 'node:crypto'
 import { VMKitError } from '@vmkit/core/driver'
+import { createHash } from './crypto.js'
 import { badImage } from './errors.js'
 import type { ErrorContext } from './source.js'
 import type { Descriptor } from './types.js'

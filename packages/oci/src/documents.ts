@@ -49,7 +49,7 @@ export async function resolveImage(
   }
 }
 
-function requirePlatform(config: ImageConfig, wanted: Parameters<typeof choosePlatform>[1], errors: ErrorContext): void {
+export function requirePlatform(config: ImageConfig, wanted: Parameters<typeof choosePlatform>[1], errors: ErrorContext): void {
   const { os, architecture, variant } = config
   const offered = { mediaType: '', digest: '', size: 0, platform: { os, architecture, variant } }
   if (!choosePlatform([offered], wanted)) {
@@ -79,7 +79,7 @@ export function checkIndex(content: Record<string, unknown>, { digest }: Pick<De
   return content as unknown as ImageIndex
 }
 
-export function checkManifest(content: Record<string, unknown>, { digest }: Pick<Descriptor, 'digest'>, errors: ErrorContext): Manifest {
+function checkManifest(content: Record<string, unknown>, { digest }: Pick<Descriptor, 'digest'>, errors: ErrorContext): Manifest {
   const { schemaVersion, config, layers } = content
   if (schemaVersion === 1) throw badImage('The image has a manifest of schema 1, which registries gave up in 2019', errors)
   if (!isDescriptor(config) || !Array.isArray(layers) || !layers.every(isDescriptor)) {
@@ -88,7 +88,7 @@ export function checkManifest(content: Record<string, unknown>, { digest }: Pick
   return content as unknown as Manifest
 }
 
-function checkConfig(content: Record<string, unknown>, { layers, config }: Manifest, errors: ErrorContext): ImageConfig {
+export function checkConfig(content: Record<string, unknown>, { layers, config }: Manifest, errors: ErrorContext): ImageConfig {
   const { os, architecture, rootfs } = content
   const diffIds = isObject(rootfs) ? rootfs.diff_ids : undefined
   if (typeof os !== 'string' || typeof architecture !== 'string' || !isTextList(diffIds)) {
@@ -100,7 +100,7 @@ function checkConfig(content: Record<string, unknown>, { layers, config }: Manif
   return content as unknown as ImageConfig
 }
 
-export function isDescriptor(value: unknown): value is Descriptor {
+function isDescriptor(value: unknown): value is Descriptor {
   if (!isObject(value)) return false
   const { mediaType, digest, size } = value
   return typeof mediaType === 'string' && isDigestText(digest) && Number.isSafeInteger(size) && (size as number) >= 0

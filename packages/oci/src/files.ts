@@ -28,7 +28,7 @@ export function folderFiles(folder: string): Files {
 
 const CHUNK = 256 * 1024
 
-async function* readFileFrom(path: string, { offset = 0, signal }: BlobOptions = {}): AsyncGenerator<Uint8Array> {
+export async function* readFileFrom(path: string, { offset = 0, signal }: BlobOptions = {}): AsyncGenerator<Uint8Array> {
   const stream = createReadStream(path, { start: offset, highWaterMark: CHUNK, signal })
   try {
     yield* stream as AsyncIterable<Uint8Array>

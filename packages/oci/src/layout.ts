@@ -9,7 +9,7 @@ import { folderFiles } from './files.js'
 import { choosePlatform, hostPlatform, parsePlatform } from './platform.js'
 import { parseReference } from './reference.js'
 import type { ErrorContext, ImageSource, OpenOptions } from './source.js'
-import { blobPath, readDocument, readJsonObject, type Stored, storedSource } from './stored.js'
+import { blobPath, once, readDocument, readJsonObject, type Stored, storedSource } from './stored.js'
 import { ANNOTATIONS, type Descriptor, type ImageIndex, MEDIA_TYPES } from './types.js'
 
 export const LAYOUT_FILE = 'oci-layout'
@@ -115,10 +115,6 @@ export function imageBlobs(source: ImageSource, signal?: AbortSignal): { descrip
   const layers = source.manifest.layers.map((descriptor) => ({ descriptor, content: source.blob(descriptor, { signal }) }))
   const seen = new Set<string>()
   return [...documents, ...layers].filter(({ descriptor: { digest } }) => !seen.has(digest) && seen.add(digest))
-}
-
-export async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes
 }
 
 /** The content of `index.json`. @throws `INVALID_CONFIG` for a reference that is none */

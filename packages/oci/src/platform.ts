@@ -37,7 +37,7 @@ export function formatPlatform({ os, architecture, variant }: Platform): string 
  * How well an image of `offered` runs on `wanted`: 0 best, larger worse, `undefined` not at all. Variants as containerd's
  * `platforms` package orders them: an older variant runs on a newer processor, never the other way round.
  */
-export function platformDistance(wanted: Platform, offered: Platform): number | undefined {
+function platformDistance(wanted: Platform, offered: Platform): number | undefined {
   if (wanted.os !== offered.os || wanted.architecture !== offered.architecture) return undefined
   const distance = level(wanted) - level(offered)
   return distance < 0 ? undefined : distance

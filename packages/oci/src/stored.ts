@@ -15,11 +15,7 @@ export interface Stored {
 }
 
 /** A blob, verified. */
-export async function* readBlob(
-  { files, errors, locate = blobPath }: Stored,
-  descriptor: Descriptor,
-  { offset = 0, signal }: BlobOptions = {},
-) {
+async function* readBlob({ files, errors, locate = blobPath }: Stored, descriptor: Descriptor, { offset = 0, signal }: BlobOptions = {}) {
   const path = locate(descriptor)
   const size = await files.size(path)
   const broken = brokenContent(errors)
@@ -63,8 +59,15 @@ export function storedSource(stored: Stored, resolved: Resolved, reference: stri
     origin: stored.origin,
     ...(reference === undefined ? {} : { reference }),
     ...resolved,
-    blob: (descriptor, options) => readBlob(stored, descriptor, options),
+    blob(descriptor, options) {
+      const document = resolved.documents.find((each) => each.descriptor.digest === descriptor.digest)
+      return document ? once(document.bytes.subarray(options?.offset ?? 0)) : readBlob(stored, descriptor, options)
+    },
     close,
     [Symbol.asyncDispose]: close,
   }
+}
+
+export async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
 }

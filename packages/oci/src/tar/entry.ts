@@ -44,3 +44,8 @@ export const TYPE_FLAGS: Readonly<Record<EntryType, string>> = {
 
 /** Of the pax keyword that GNU tar, bsdtar, Go and Docker write. */
 export const XATTR_KEY = 'SCHILY.xattr.'
+
+/** A header of a plain entry. */
+export function plainHeader(name: string, size: number, more: Partial<TarHeader> = {}): TarHeader {
+  return { name, type: 'file', mode: 0o644, uid: 0, gid: 0, size, mtimeMs: 0, linkname: '', ...more }
+}

@@ -115,7 +115,7 @@ export function applyPax(header: RawHeader, records: ReadonlyMap<string, Uint8Ar
     else if (key === 'size') result.size = decimal(value)
     else if (key === 'uid') result.uid = decimal(value)
     else if (key === 'gid') result.gid = decimal(value)
-    else if (key === 'mtime') result.mtimeMs = decimal(value, /^-?[0-9]+(?:\.[0-9]*)?$/) * 1000
+    else if (key === 'mtime') result.mtimeMs = Math.round(decimal(value, /^-?[0-9]+(?:\.[0-9]*)?$/) * 1e6) / 1e3
     else if (key.startsWith(XATTR_KEY)) xattrs[key.slice(XATTR_KEY.length)] = value
     else if (key.startsWith('GNU.sparse.')) throw new TarError('it has a sparse file, which is not supported')
   }

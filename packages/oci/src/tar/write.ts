@@ -34,7 +34,7 @@ const FIELDS = {
 } as const
 
 /** The header block, after a pax header for what does not fit into it. */
-export function encodeHeader(header: TarHeader): Uint8Array {
+function encodeHeader(header: TarHeader): Uint8Array {
   const name = header.type === 'directory' && !header.name.endsWith('/') ? `${header.name}/` : header.name
   const mtime = header.mtimeMs / 1000
   const records: Uint8Array[] = []
@@ -89,9 +89,4 @@ function record(key: string, value: string | Uint8Array): Uint8Array {
   let length = body.length + String(body.length).length
   if (String(length).length > String(body.length).length) length = body.length + String(length).length
   return Buffer.concat([Buffer.from(String(length)), body])
-}
-
-/** A header of a plain entry. */
-export function plainHeader(name: string, size: number, more: Partial<TarHeader> = {}): TarHeader {
-  return { name, type: 'file', mode: 0o644, uid: 0, gid: 0, size, mtimeMs: 0, linkname: '', ...more }
 }
