@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { conformance, shellCommand, type Workload } from '@vmkit/conformance'
 import { afterAll, beforeAll, describe, it } from 'vitest'
-import { containerd } from '../src/driver.js'
-import { connect, ensureTestImage, IMAGE, sockets } from './engine.js'
+import { type ContainerdOptions, containerd } from '../src/driver.js'
+import { ownDaemon } from './daemon.js'
+import { archiveOf, backendEnv, connect, ensureTestImage, IMAGE, pushTestImage, sockets, testImage } from './engine.js'
 
 const runner = { describe, it, before: beforeAll, after: afterAll }
 
@@ -14,12 +15,11 @@ function command(workload: Workload): string[] {
   return shellCommand(workload)
 }
 
-async function fixture(version: keyof typeof sockets, purpose: string) {
-  const socketPath = sockets[version]
-  const namespace = `vmkit-kit-${purpose}`
+async function fixture(socketPath: string | undefined, extra: Partial<ContainerdOptions> = {}) {
+  const namespace = 'vmkit-kit'
   const stateDir = mkdtempSync(join(tmpdir(), 'vmkit-containerd-kit-'))
   afterAll(() => rmSync(stateDir, { recursive: true, force: true }))
-  const options = { namespace, stateDir, ...(socketPath === undefined ? { socketPath: '/run/vmkit-no-such.sock' } : { socketPath }) }
+  const options = { namespace, stateDir, socketPath: socketPath ?? '/run/vmkit-no-such.sock', ...extra }
   if (socketPath !== undefined) await ensureTestImage(socketPath, namespace)
   return {
     runner,
@@ -32,9 +32,8 @@ async function fixture(version: keyof typeof sockets, purpose: string) {
       const link = connect(socketPath as string, namespace)
       const client = await link.get()
       const id = `kit-foreign-${process.pid}`
-      await client.containers.create({
-        container: { id, image: IMAGE, runtime: { name: 'io.containerd.runc.v2' }, spec: { typeUrl: 'x', value: new Uint8Array(0) } },
-      })
+      const spec = { typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Spec', value: Buffer.from('{}') }
+      await client.containers.create({ container: { id, image: IMAGE, runtime: { name: 'io.containerd.runc.v2' }, spec } })
       return {
         id,
         name: id,
@@ -82,4 +81,36 @@ function entries(folder: string): string[] {
   }
 }
 
-conformance(await fixture('1.6', 'whole'))
+const target = sockets['2']
+const registry = backendEnv('VMKIT_REGISTRY')
+
+conformance({
+  ...(await fixture(sockets['1.6'])),
+  ...(target === undefined ? {} : { createTarget: (await fixture(target)).createDriver }),
+  ...(registry === undefined ? {} : { images: await imagesOf(registry) }),
+})
+
+// What a newer daemon can do differently. They are daemons of their own, because they are taken away on the way. The second one
+// has the logger, for what only it can.
+for (const version of ['1.7', '2'] as const) {
+  const like = sockets[version]
+  const own = like === undefined ? undefined : await ownDaemon(like)
+  conformance({
+    ...(await fixture(own?.socketPath, version === '2' ? { logs: { mode: 'timestamps' } } : {})),
+    variant: version,
+    only: ['lifecycle', 'exit', 'logs', 'exec', 'exec-streams', 'events', 'snapshot', 'backend-down'],
+    ...(own ? { disrupt: { down: own.stop, up: own.start } } : {}),
+  })
+  afterAll(async () => own?.[Symbol.asyncDispose]())
+}
+
+/** An image that only the loopback registry has, and an archive of another one. */
+async function imagesOf(host: string) {
+  const reference = `${host}/vmkit-test/containerd-kit:1`
+  await pushTestImage(reference)
+  return { reference, missing: `${host}/vmkit-test/nothing:1`, archive: () => archive() }
+}
+
+async function* archive(): AsyncGenerator<Uint8Array> {
+  yield* archiveOf(await testImage('vmkit-test/archived:1'))
+}
