@@ -34,6 +34,8 @@ address = "$dir/debug.sock"
 path = "$(containerd_data "$name")/opt"
 [plugins."io.containerd.internal.v1.restart"]
 interval = "1s"
+[plugins."io.containerd.monitor.container.v1.restart"]
+interval = "1s"
 TOML
     rm -f "$dir/containerd.sock" "$dir/containerd.sock.ttrpc"
     PATH="$bin:$(criu_bin):$PATH" setsid "$bin/containerd" --config "$dir/config.toml" >>"$dir/containerd.log" 2>&1 </dev/null 9>&- &

@@ -18,12 +18,14 @@ const COUNT = `${PREFIX}count`
 /** What the monitor has decided before the labels went, it does within this time: it looks and acts in one go. */
 const SETTLE_MS = 300
 
+/** The plugin's type: until containerd 1.7, and from 2.0. */
+const MONITORS = ['io.containerd.internal.v1', 'io.containerd.monitor.container.v1']
+
 /** Why no policy can be honoured here; `undefined` when it can. */
 export async function missingRestartMonitor(host: Host, { signal }: CallContext): Promise<string | undefined> {
   const containerd = await host.containerd()
-  const { plugins } = await containerd.introspection.plugins({ filters: ['type==io.containerd.internal.v1,id==restart'] }, { signal })
-  if (!plugins.some(({ initErr }) => initErr === undefined))
-    return "containerd's restart monitor (the plugin io.containerd.internal.v1.restart) is not enabled here"
+  const { plugins } = await containerd.introspection.plugins({ filters: MONITORS.map((type) => `type==${type},id==restart`) }, { signal })
+  if (!plugins.some(({ initErr }) => initErr === undefined)) return "containerd's restart monitor (the plugin restart) is not enabled here"
   return missingLogger()
 }
 

@@ -49,7 +49,7 @@ eval "[ \"\${$1+set}\" ] || exit 1; printf '%s\n' \"\$$1\""
 `
 
 /** A root file system of Debian's static busybox, with a user beside root. */
-export async function rootfsFolder(): Promise<string> {
+async function rootfsFolder(): Promise<string> {
   const busybox = ['/bin/busybox', '/usr/bin/busybox'].find((file) => existsSync(file))
   if (busybox === undefined) throw new Error('The test images need busybox-static; scripts/backends up installs it')
   const folder = await mkdtemp(join(tmpdir(), 'vmkit-rootfs-'))

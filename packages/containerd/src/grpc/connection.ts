@@ -2,7 +2,7 @@
 import { VMKitError } from '@vmkit/core/driver'
 import type { Containerd } from './client.js'
 
-export type { CallOptions, Containerd, Duplex } from './client.js'
+export type { Containerd } from './client.js'
 
 export interface ConnectionOptions {
   socketPath: string

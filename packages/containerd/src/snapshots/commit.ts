@@ -53,7 +53,7 @@ export async function commitRootfs(host: Host, machine: Machine, lease: string, 
 }
 
 /** What a machine stands on, as an image. */
-export async function openBase(host: Host, { id, container }: Machine, signal: AbortSignal): Promise<ImageSource> {
+async function openBase(host: Host, { id, container }: Machine, signal: AbortSignal): Promise<ImageSource> {
   const containerd = await host.containerd()
   const digest = baseOf(container.labels)
   try {
