@@ -100,9 +100,9 @@ export async function remove(machines: Machines, id: string, force: boolean, ctx
   const { engine, path, facts } = await machines.find(id, ctx)
   const cleanUp = imagesToClean(engine, facts, ctx)
   try {
-    // Podman would wait for the stop signal to work.
-    const query = { force, v: true, ...(engine.isPodman ? { timeout: 0 } : {}) }
-    await engine.json({ method: 'DELETE', path, query, signal: ctx.signal, context: { vmId: id } })
+    // Podman's own force begins with the stop signal, and waits ten seconds for it. What is wrong beside, the removal tells.
+    if (engine.isPodman && force) await engine.json({ method: 'POST', path: `${path}/kill`, signal: ctx.signal }).catch(() => {})
+    await engine.json({ method: 'DELETE', path, query: { force, v: true }, signal: ctx.signal, context: { vmId: id } })
   } catch (error) {
     if (!/already in progress/i.test((error as Error).message)) throw error
     // Another caller removes it: done when it is gone.
