@@ -6,11 +6,11 @@
 import { invalidConfig, VMKitError } from '@vmkit/core/driver'
 import type { KataConfig } from './kata-config.js'
 
-export const PREFIX = 'io.katacontainers.'
+const PREFIX = 'io.katacontainers.'
 const HYPERVISOR = `${PREFIX}config.hypervisor.`
 
 /** Name behind `io.katacontainers.config.<group>.` */
-export const HYPERVISOR_SETTINGS = [
+const HYPERVISOR_SETTINGS = [
   ...['asset_hash_type', 'block_device_aio', 'block_device_cache_direct', 'block_device_cache_noflush', 'block_device_cache_set'],
   ...['block_device_driver', 'cc_init_data', 'cold_plug_vfio', 'cpu_features', 'default_gpu_model', 'default_gpus', 'default_max_vcpus'],
   ...['default_memory', 'default_vcpus', 'disable_block_device_use', 'disable_image_nvdimm', 'disable_vhost_net', 'enable_guest_swap'],
@@ -33,12 +33,12 @@ export const HYPERVISOR_SETTINGS = [
   ...['virtio_fs_cache_size', 'virtio_fs_daemon', 'virtio_fs_extra_args'],
 ] as const
 
-export const RUNTIME_SETTINGS = [
+const RUNTIME_SETTINGS = [
   ...['create_container_timeout', 'disable_guest_seccomp', 'disable_new_netns', 'enable_pprof', 'experimental'],
   ...['experimental_force_guest_pull', 'guest_selinux_label', 'internetworking_model', 'sandbox_cgroup_only', 'vfio_mode'],
 ] as const
 
-export const AGENT_SETTINGS = ['container_pipe_size', 'enable_tracing', 'kernel_modules', 'policy'] as const
+const AGENT_SETTINGS = ['container_pipe_size', 'enable_tracing', 'kernel_modules', 'policy'] as const
 
 const GROUPS = { hypervisor: HYPERVISOR_SETTINGS, runtime: RUNTIME_SETTINGS, agent: AGENT_SETTINGS } as const
 
@@ -111,7 +111,7 @@ function matches(pattern: string, key: string): boolean {
 }
 
 /** glob(3) without braces: `*` and `?` do not go over a slash. */
-export function globToRegExp(glob: string): RegExp {
+function globToRegExp(glob: string): RegExp {
   const source = glob
     .replace(/[.+^${}()|\\]/g, '\\$&')
     .replace(/\*/g, '[^/]*')

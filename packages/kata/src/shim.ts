@@ -69,7 +69,7 @@ export function parseVersion(output: string): ShimVersion {
 const LONGEST_SCRIPT = 4096
 
 /** A shim may be a script that sets `KATA_CONF_FILE` and runs the real one. */
-export function confFileOf(shim: string): string | undefined {
+function confFileOf(shim: string): string | undefined {
   const file = openSync(shim, 'r')
   try {
     const start = Buffer.alloc(LONGEST_SCRIPT)
