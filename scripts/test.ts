@@ -5,7 +5,7 @@ import { runTests } from './lib/vitest.js'
 const args = process.argv.slice(2)
 const reports = await freshFolder('test')
 const result = await runTests({ args, reports })
-const engines = await readReports(reports)
+const engines = await readReports([reports])
 console.log(describeReports(engines))
 for (const name of unexplained(result.skippedTests, engines)) console.log(`  skipped: ${name}`)
 console.log(`\n${result.passed} passed, ${result.failed} failed, ${result.skipped} skipped`)

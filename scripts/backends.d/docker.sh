@@ -8,7 +8,7 @@ docker_private_port=5492
 docker_user=vmkit
 docker_password=loopback-only
 
-docker_install() { apt_install docker.io iptables busybox-static docker-registry apache2-utils curl; }
+docker_install() { apt_install docker.io iptables busybox-static docker-registry apache2-utils curl openssl openssh-server; }
 
 # docker_alive NAME: whether the process of this pid file lives, and is no other one that got its number.
 docker_alive() {

@@ -34,7 +34,7 @@ describe('engine reports', () => {
 
   it('reads every report of a folder', async () => {
     await writeFile(join(folder, 'docker-28.json'), JSON.stringify({ driver: 'docker', variant: '28', tested: true, passed: 1 }))
-    expect(await readReports(folder)).toContainEqual({ driver: 'docker', variant: '28', tested: true, passed: 1 })
+    expect(await readReports([folder])).toContainEqual({ driver: 'docker', variant: '28', tested: true, passed: 1 })
   })
 
   it('finds skips that nobody explains', () => {

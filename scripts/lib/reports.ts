@@ -28,11 +28,15 @@ export async function freshFolder(name: string): Promise<string> {
 }
 
 /** All reports of a run, and an entry that says so for each driver package that left none. */
-export async function readReports(folder: string): Promise<EngineReport[]> {
-  const files = (await readdir(folder)).filter((file) => file.endsWith('.json')).sort()
-  const reports = await Promise.all(files.map(async (file) => JSON.parse(await readFile(join(folder, file), 'utf8')) as EngineReport))
+export async function readReports(folders: readonly string[]): Promise<EngineReport[]> {
+  const reports = (await Promise.all(folders.map(reportsIn))).flat().sort((one, other) => title(one).localeCompare(title(other)))
   const silent = driverPackages().filter((driver) => !reports.some((report) => report.driver === driver))
   return [...reports, ...silent.map((driver) => ({ driver, tested: false, reason: 'its conformance test left no report' }))]
+}
+
+async function reportsIn(folder: string): Promise<EngineReport[]> {
+  const files = (await readdir(folder)).filter((file) => file.endsWith('.json'))
+  return Promise.all(files.map(async (file) => JSON.parse(await readFile(join(folder, file), 'utf8')) as EngineReport))
 }
 
 function driverPackages(): string[] {

@@ -5,7 +5,7 @@ import { installNode, OTHER_NODES } from './node-versions.js'
 import { describeReports, freshFolder, readReports, unexplained } from './reports.js'
 import { ROOT, readLog, run } from './run.js'
 import { type Counts, runTests } from './vitest.js'
-import { publicPackages, typedFolders } from './workspaces.js'
+import { publicPackages, typedFolders, workspaces } from './workspaces.js'
 
 export interface Outcome extends Counts {
   /** Shown whether or not the step failed. */
@@ -65,25 +65,38 @@ const checks = (): Step[] => [
   commands('attw', ...publicPackages().map((folder) => script('check:attw', folder))),
 ]
 
-/** The tests on the Node that runs this; a missing engine fails. */
-const tests: Step = {
-  name: `tests, Node ${process.versions.node}`,
+/**
+ * The projects in two halves of about the same length, for two cores. Those of one half run one after another, for they measure
+ * time. The first waits for the processors (guests on emulated ones); whatever is not named is in the second, which mostly waits
+ * for daemons.
+ */
+const VIRTUAL = ['packages/kvm', 'packages/kata', 'packages/containerd', 'examples/kvm-cloud-init', 'examples/containerd-job']
+const halves = {
+  'virtual machines, containerd': VIRTUAL,
+  'all the rest': [...workspaces(), 'scripts'].filter((project) => !VIRTUAL.includes(project)),
+}
+const reportsOf = (half: string): string => `verify/${half.replace(/[^a-z]+/g, '-')}`
+
+/** Tests on the Node that runs this; a missing engine fails. */
+const tests = (half: keyof typeof halves): Step => ({
+  name: `${half}, Node ${process.versions.node}`,
   async run(log) {
-    const reports = await freshFolder('verify/engines')
-    const result = await runTests({ reports, log, env: requireBackends() })
-    const silent = unexplained(result.skippedTests, await readReports(reports))
+    const reports = await freshFolder(reportsOf(half))
+    const result = await runTests({ reports, log, args: selecting(halves[half]), env: requireBackends() })
+    const silent = unexplained(result.skippedTests, await readReports([reports]))
     if (silent.length === 0) return result
     // A skip without a reason is a test that somebody forgot.
     const counts = { ...result, failed: result.failed + silent.length, skipped: result.skipped - silent.length }
     return { ...counts, note: `Skipped without a reason:\n  ${silent.join('\n  ')}` }
   },
-}
+})
+const HALVES = Object.keys(halves) as (keyof typeof halves)[]
 
 /** Every driver has shown itself on its engine: a test that was never run is not a pass. */
 const engines: Step = {
   name: 'every engine tested',
   async run() {
-    const reports = await readReports(join(ROOT, '.reports/verify/engines'))
+    const reports = await readReports(HALVES.map((half) => join(ROOT, '.reports', reportsOf(half))))
     const failed = reports.filter((report) => !report.tested).length
     return { passed: reports.length - failed, failed, skipped: 0, note: describeReports(reports) }
   },
@@ -104,7 +117,7 @@ function onNode(major: string): Step {
         node,
         reports,
         log,
-        args: ENGINELESS.flatMap((name) => ['--project', `packages/${name}`]),
+        args: selecting(ENGINELESS.map((name) => `packages/${name}`)),
         env: requireBackends(),
       })
       return { ...result, note: `Node ${major} is ${version}` }
@@ -112,17 +125,20 @@ function onNode(major: string): Step {
   }
 }
 
+const selecting = (projects: readonly string[]): string[] => projects.flatMap((project) => ['--project', project])
+
 function requireBackends(): Record<string, string> {
   const lines = execFileSync(join(ROOT, 'scripts/backends'), ['env'], { encoding: 'utf8' }).split('\n').filter(Boolean)
   const pairs = lines.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)] as const)
   return { ...Object.fromEntries(pairs), VMKIT_REQUIRE_BACKENDS: '1' }
 }
 
-/** `npm run verify`, in order. Tests run one after another: they measure time, and two cores are few. */
+/** `npm run verify`, in order. */
 export const everything = (): Stage[] => [
   { steps: [build, backends], parallel: 2, essential: true },
   { steps: checks(), parallel: 2 },
-  { steps: [tests, engines, ...OTHER_NODES.map(onNode)], parallel: 1 },
+  { steps: HALVES.map(tests), parallel: 2 },
+  { steps: [engines, ...OTHER_NODES.map(onNode)], parallel: 1 },
 ]
 
 /** `npm run check`: what can be said without running a test. */

@@ -12,7 +12,8 @@ export function publicPackages(): string[] {
   return workspaces().filter((folder) => manifest(folder).private !== true)
 }
 
-function workspaces(): string[] {
+/** Folders of all workspaces, relative to the root. */
+export function workspaces(): string[] {
   const patterns = manifest('.').workspaces ?? []
   const folders = patterns.flatMap((pattern) =>
     pattern.endsWith('/*') ? readdirSync(join(ROOT, pattern.slice(0, -2))).map((name) => `${pattern.slice(0, -2)}/${name}`) : [pattern],

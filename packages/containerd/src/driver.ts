@@ -1,1 +1,16 @@
-export {}
+import type { VMDriver } from '@vmkit/core/driver'
+import { type ContainerdCapabilities, capabilities } from './capabilities.js'
+import { type ContainerdDriver, containerdDriver } from './compose.js'
+import type { ContainerdOptions } from './options.js'
+
+export { type ContainerdDriver, containerdDriver } from './compose.js'
+export type { ContainerdMachineOptions } from './machine-options.js'
+export type { ContainerdOptions, ContainerdRegistryAuth } from './options.js'
+export type { Spec } from './spec/types.js'
+export type { RuntimeOptions, Variation } from './variation.js'
+export { capabilities }
+
+/** containerd, over its gRPC API. Touches no host until the first call. */
+export function containerd(options?: ContainerdOptions): VMDriver<ContainerdCapabilities> {
+  return containerdDriver({ name: 'containerd', isolation: 'container', capabilities }, options) as ContainerdDriver
+}

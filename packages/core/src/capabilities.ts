@@ -48,6 +48,8 @@ const TABLE = {
   'snapshot.disk': row('save and restore the disk', SNAPSHOT_METHODS),
   'snapshot.memory': row('save and restore the memory', SNAPSHOT_METHODS),
   clone: row('make a new machine from a snapshot', ['clone']),
+  // Refused by the driver: core does not know which tags hold memory.
+  'clone.memory': row('make a new machine that runs from a memory snapshot'),
   'migrate.cold': row('move a stopped machine to another host', MIGRATION_METHODS),
   'migrate.live': row('move a running machine to another host', MIGRATION_METHODS),
   images: row('pull, list, remove and import images', ['images.pull', 'images.list', 'images.remove', 'images.import'], ['image', 'pull']),

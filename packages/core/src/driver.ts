@@ -5,8 +5,8 @@
  *
  * Rules for every method:
  * - **Order.** The manager calls `probe` before anything else. It has checked the state table with a fresh `getStatus`
- *   when the operation has a row there; the state may still have changed since, so a backend's refusal must come out as
- *   `INVALID_STATE` or `CONFLICT`, never as success.
+ *   when the operation has a row there, unless it is one of the driver's `guards`. The state may have changed since, so a
+ *   backend's refusal must come out as `INVALID_STATE` or `CONFLICT`, never as success.
  * - **Idempotency.** `start`, `stop`, `pause`, `resume` of a machine that is already there resolve.
  * - **Concurrency.** Within one process, lifecycle calls for one id never overlap, except that `stop`, `kill` and `delete`
  *   abort a running `start` first. Another process may act on the same id at any moment: serialise with the backend's own
@@ -45,6 +45,7 @@ import type {
   VolumeInfo,
   WriteFileOptions,
 } from './machine.js'
+import type { GuardedOperation } from './states.js'
 
 /** The contract versions that this core accepts. */
 export const API_VERSIONS: readonly number[] = [1]
@@ -242,6 +243,10 @@ export interface VMDriver<C extends CapabilityManifest = CapabilityManifest> ext
   /** `host`: machines outlive the app. `app`: they die with it. */
   readonly durability: 'host' | 'app'
   readonly isolation: 'none' | 'process' | 'container' | 'sandbox' | 'vm'
+  /** Operations that the backend itself guards, atomically with doing them: in each state that the state table forbids, the
+   * method rejects with `INVALID_STATE` or `CONFLICT` and changes nothing. The manager then asks for the state only after a
+   * refusal, to say what it was: one backend call less each time. Default: none. */
+  readonly guards?: readonly GuardedOperation[]
 
   /** Looks at the host. Never rejects because the backend is missing: that is `available: false` with the reason. */
   probe(ctx: CallContext): Promise<HostProbe>
@@ -254,7 +259,8 @@ export interface VMDriver<C extends CapabilityManifest = CapabilityManifest> ext
   stop(id: string, options: StopOptions, ctx: CallContext): Promise<void>
   /** Sends one signal to the main process and returns; it may go on running. */
   kill(id: string, signal: string, ctx: CallContext): Promise<void>
-  /** Removes every trace. Without `force` only called when it does not run. @throws `NOT_FOUND` */
+  /** Removes every trace. Without `force` only called when it does not run, unless `guards` has it.
+   * @throws `NOT_FOUND` */
   delete(id: string, options: { force: boolean }, ctx: CallContext): Promise<void>
   getStatus(id: string, ctx: CallContext): Promise<VMStatus>
   getInfo(id: string, ctx: CallContext): Promise<VMInfo>

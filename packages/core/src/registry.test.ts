@@ -102,6 +102,8 @@ describe('checkDriver', () => {
   it.each<[string, unknown, string]>([
     ['name', undefined, 'driver.name'],
     ['fields', undefined, 'driver.fields'],
+    ['guards', ['fly'], 'driver.guards'],
+    ['guards', 'start', 'driver.guards'],
     ['durability', 'forever', 'driver.durability'],
     ['isolation', undefined, 'driver.isolation'],
     ['wait', undefined, 'driver.wait'],

@@ -1,6 +1,7 @@
 import { CAPABILITIES, CAPABILITY_TABLE, type Capability, type CapabilityManifest, isCapability } from './capabilities.js'
 import { API_VERSIONS, type VMDriver } from './driver.js'
 import { describeValue, invalidConfig, VMKitError } from './errors.js'
+import { isGuarded } from './states.js'
 
 /** What a driver package registers when it is imported. Making a driver touches no host: that is the probe's job. */
 export interface DriverModule<O = never, C extends CapabilityManifest = CapabilityManifest> {
@@ -91,6 +92,9 @@ export function checkDriver(driver: VMDriver): void {
   if (!Array.isArray(driver.fields)) throw invalidConfig('driver.fields', `the config fields that ${driver.name} honours`, driver.fields)
   if (!DURABILITIES.includes(driver.durability)) throw invalidConfig('driver.durability', "'host' or 'app'", driver.durability)
   if (!ISOLATIONS.includes(driver.isolation)) throw invalidConfig('driver.isolation', ISOLATIONS.join(', '), driver.isolation)
+  const { guards = [] } = driver
+  if (!Array.isArray(guards) || !guards.every(isGuarded))
+    throw invalidConfig('driver.guards', `operations of the state table that the backend of ${driver.name} guards itself`, guards)
   for (const method of REQUIRED_METHODS) {
     if (typeof driver[method] !== 'function')
       throw invalidConfig(`driver.${method}`, `a method of the driver ${driver.name}`, driver[method])

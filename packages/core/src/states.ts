@@ -1,23 +1,7 @@
 import type { VMState } from './machine.js'
 
 /** Operations whose legality depends on the state of the machine. */
-export type GuardedOperation =
-  | 'start'
-  | 'stop'
-  | 'kill'
-  | 'pause'
-  | 'resume'
-  | 'delete'
-  | 'exec'
-  | 'attach'
-  | 'resize'
-  | 'devices'
-  | 'snapshot'
-  | 'restore'
-  | 'clone'
-  | 'migrate'
-  | 'bundle'
-  | 'metrics'
+export type GuardedOperation = keyof typeof TABLE
 
 /** `go`: call the driver. `done`: the machine is already there, resolve. `no`: `INVALID_STATE`. */
 export type Verdict = 'go' | 'done' | 'no'
@@ -37,7 +21,7 @@ export const STATES: readonly VMState[] = [
 /*
  * The one table of what is legal when. Columns follow STATES. In `unknown` the backend decides: core does not know better.
  */
-const TABLE: Record<GuardedOperation, readonly Verdict[]> = {
+const TABLE = {
   //         created starting running paused stopping stopped failed migrating unknown
   start: /**/ ['go', 'go', 'done', 'no', 'no', 'go', 'go', 'no', 'go'],
   stop: /* */ ['done', 'go', 'go', 'go', 'go', 'done', 'done', 'go', 'go'],
@@ -55,6 +39,10 @@ const TABLE: Record<GuardedOperation, readonly Verdict[]> = {
   migrate: /**/ ['go', 'no', 'go', 'go', 'no', 'go', 'no', 'no', 'go'],
   bundle: /**/ ['go', 'no', 'go', 'go', 'no', 'go', 'no', 'no', 'go'],
   metrics: /**/ ['no', 'no', 'go', 'go', 'no', 'no', 'no', 'no', 'go'],
+} as const satisfies Record<string, readonly Verdict[]>
+
+export function isGuarded(operation: unknown): operation is GuardedOperation {
+  return typeof operation === 'string' && Object.hasOwn(TABLE, operation)
 }
 
 /** Whether `operation` may run on a machine in `state`. */

@@ -19,23 +19,24 @@ export async function commit(
   const { Config } = await machines.inspect(id, ctx)
   const createdAt = Date.now()
   const { signal } = unaborted()
+  const labels: Record<string, string> = {
+    [LABEL.mark]: 'image',
+    [LABEL.config]: '',
+    [LABEL.uid]: '',
+    [LABEL.replaces]: '',
+    [LABEL.restoredFrom]: '',
+    [LABEL.snapshotTag]: label,
+    [LABEL.snapshotAt]: String(createdAt),
+    ...(Config.Labels?.[EXPIRES] === undefined ? {} : { [EXPIRES]: 'never' }),
+  }
+  // Podman (4.3) takes labels only so, and one on a line.
+  const changes = engine.isPodman ? Object.entries(labels).map(([key, value]) => `LABEL ${key}="${value}"`) : undefined
   // The engine goes on with a commit whose client has left, so an abort takes the image away afterwards.
   await engine.json({
     method: 'POST',
     path: '/commit',
-    query: { container: id, repo, tag, pause: true, comment: `${repo}:${tag}` },
-    body: {
-      Labels: {
-        [LABEL.mark]: 'image',
-        [LABEL.config]: '',
-        [LABEL.uid]: '',
-        [LABEL.replaces]: '',
-        [LABEL.restoredFrom]: '',
-        [LABEL.snapshotTag]: label,
-        [LABEL.snapshotAt]: String(createdAt),
-        ...(Config.Labels?.[EXPIRES] === undefined ? {} : { [EXPIRES]: 'never' }),
-      },
-    },
+    query: { container: id, repo, tag, pause: true, comment: `${repo}:${tag}`, changes: changes?.join('\n') },
+    body: { Labels: labels },
     signal,
     context: { vmId: id },
   })

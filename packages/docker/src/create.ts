@@ -1,15 +1,14 @@
-import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { VMKitError } from '@vmkit/core'
 import { type CallContext, invalidConfig, type MachineConfig } from '@vmkit/core/driver'
-import { containerSpec } from './container-config.js'
+import { containerSpec, VOLUME_LABELS } from './container-config.js'
 import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
 import { writeFile } from './files.js'
-import { loadArchiveFile, pullImage, type RegistryAccess } from './images.js'
-import { machineLabels } from './labels.js'
+import { loadImagePath, pullImage, type RegistryAccess } from './images.js'
+import { LABEL, machineLabels } from './labels.js'
 import { machineOptions } from './machine-options.js'
-import { unaborted } from './machines.js'
-import type { ContainerInspect } from './wire.js'
+import type { ContainerInspect, ContainerListEntry } from './wire.js'
 
 /** A new container's name, image and labels where they differ from what the config says. */
 export interface CreateVariant {
@@ -30,26 +29,27 @@ export async function createContainer(
   variant: CreateVariant = {},
 ): Promise<string> {
   const image = variant.image ?? (await sourceImage(engine, config, ctx))
-  const { body, laterNetworks } = containerSpec(
-    config,
-    image,
-    machineLabels(config, variant.uid ?? randomUUID(), variant.extraLabels),
-    engine,
-  )
+  const uid = variant.uid ?? crypto.randomUUID()
+  const { body, laterNetworks } = containerSpec(config, image, machineLabels(config, uid, variant.extraLabels), engine)
   const { platform } = machineOptions(config)
   const name = variant.containerName ?? config.name
   const mayPull = variant.image === undefined && config.pull !== 'never' && image === config.image
   const pull = () => pullImage(engine, registries, { reference: image, platform }, ctx)
   if (mayPull && config.pull === 'always') await pull()
   await requireNetworks(engine, config, ctx)
+  if (engine.isPodman && engine.isLocal) requireSources(config)
   const newVolumes = await missingVolumes(engine, config, ctx)
   let id: string | undefined
+  let isAway = false
   const undo = async (): Promise<void> => {
-    if (id !== undefined) await engine.json({ method: 'DELETE', path: `/containers/${id}`, query: { force: true, v: true } })
-    for (const volume of newVolumes) await engine.json({ method: 'DELETE', path: `/volumes/${volume}` })
+    // An engine that goes away in the middle of the call may have made it, and nobody heard its id.
+    id ??= isAway ? await containerNamed(engine, name, uid) : undefined
+    if (id !== undefined) await drop(engine, `/containers/${id}`)
+    for (const volume of newVolumes) await drop(engine, `/volumes/${volume}`)
   }
   try {
     // The engine goes on with a request whose client has left, so it is not aborted: what it makes is removed instead.
+    if (engine.isPodman) for (const volume of newVolumes) await createVolume(engine, volume)
     const post = () => createCall(engine, { name, body, platform }, config.image ?? image)
     try {
       id = await post()
@@ -73,9 +73,24 @@ export async function createContainer(
     }
     return id
   } catch (error) {
-    await undo().catch(() => {})
+    isAway = hasCode(error, 'BACKEND_UNAVAILABLE')
+    await undo().catch((failure: unknown) => {
+      if (hasCode(failure, 'BACKEND_UNAVAILABLE')) engine.owe(undo)
+    })
     throw error
   }
+}
+
+async function containerNamed(engine: Engine, name: string, uid: string): Promise<string | undefined> {
+  const filters = JSON.stringify({ label: [`${LABEL.uid}=${uid}`] })
+  const found = await engine.json<ContainerListEntry[]>({ method: 'GET', path: '/containers/json', query: { all: true, filters } })
+  return found.find(({ Names }) => Names.includes(`/${name}`))?.Id
+}
+
+async function drop(engine: Engine, path: string): Promise<void> {
+  await engine.json({ method: 'DELETE', path, query: { force: true, v: true } }).catch((error: unknown) => {
+    if (!hasCode(error, 'NOT_FOUND')) throw error
+  })
 }
 
 async function createCall(
@@ -83,16 +98,27 @@ async function createCall(
   { name, body, platform }: { name: string; body: unknown; platform: string | undefined },
   image: string,
 ): Promise<string> {
-  const { signal } = unaborted()
   const answer = await engine.json<{ Id: string }>({
     method: 'POST',
     path: '/containers/create',
     query: { name, platform },
     body,
-    signal,
     context: { operation: 'create', hint: `The image is ${image}` },
   })
   return answer.Id
+}
+
+/** Podman makes volumes for mounts without the labels that the request has for them. */
+async function createVolume(engine: Engine, name: string): Promise<void> {
+  await engine.json({ method: 'POST', path: '/volumes/create', body: { Name: name, Labels: VOLUME_LABELS } })
+}
+
+/** Podman looks for the source of a mount only when the machine starts. */
+function requireSources({ mounts }: MachineConfig): void {
+  for (const [index, { source }] of mounts.entries()) {
+    if (!existsSync(source))
+      throw invalidConfig(`config.mounts.${index}.source`, 'a path of this host', source, { driver: 'docker', operation: 'create' })
+  }
 }
 
 /** The engine looks for a network only when the machine starts. */
@@ -123,7 +149,7 @@ async function sourceImage(engine: Engine, config: MachineConfig, ctx: CallConte
       driver: 'docker',
       operation: 'create',
     })
-  return /^\.{0,2}\//.test(config.image) ? loadArchiveFile(engine, config.image, ctx) : config.image
+  return /^\.{0,2}\//.test(config.image) ? loadImagePath(engine, config.image, machineOptions(config).platform, ctx) : config.image
 }
 
 /** The engine makes missing volumes by itself and keeps them when the create then fails. */

@@ -15,6 +15,7 @@ import { readLogs } from './logs.js'
 import { type Machines, machines as machinesOf } from './machines.js'
 import { readMetrics } from './metrics.js'
 import { cancelIncoming, finishIncoming, migrateOut, prepareIncoming } from './migrate.js'
+import { refOf } from './missing.js'
 import { type DockerOptions, parseOptions } from './options.js'
 import { probe } from './probe.js'
 import { clone, deleteSnapshot, listSnapshots, restore, snapshot } from './snapshots.js'
@@ -25,6 +26,9 @@ export type { DockerOptions, RegistryAuth } from './options.js'
 export { capabilities }
 
 const FIELDS = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices', 'driverOptions'] as const)
+
+/** What the engine refuses in the states in which core's table forbids it. */
+const GUARDS = Object.freeze(['start', 'stop', 'kill', 'pause', 'resume', 'delete', 'exec'] as const)
 
 export type DockerDriver = VMDriver<typeof capabilities>
 
@@ -42,10 +46,13 @@ export function docker(options?: DockerOptions): DockerDriver {
     fields: FIELDS,
     durability: 'host',
     isolation: 'container',
+    guards: GUARDS,
 
     probe: (ctx) => probe(finder, ctx),
     async create(config, ctx) {
-      return { id: await createContainer(await machines.engine(ctx), registries, config, ctx) }
+      const id = await createContainer(await machines.engine(ctx), registries, config, ctx)
+      machines.made(id)
+      return refOf(id, config)
     },
     start: (id, ctx) => start(machines, id, ctx),
     stop: (id, stopOptions, ctx) => stop(machines, id, stopOptions, ctx),

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { candidateEndpoints } from './endpoints.js'
+import { sshArguments } from './ssh.js'
 
 let home: string
 beforeEach(() => {
@@ -38,6 +39,23 @@ describe('endpoints', () => {
     expect(() => targets({ context: 'other' }, { HOME: home })).toThrow(
       expect.objectContaining({ code: 'INVALID_CONFIG', field: 'context' }),
     )
+  })
+
+  it('a context with TLS brings its certificates, and says whether they count', () => {
+    writeContext('secure', 'tcp://far:2376')
+    const folder = join(home, '.docker/contexts/tls', createHash('sha256').update('secure').digest('hex'), 'docker')
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, 'ca.pem'), '')
+    expect(candidateEndpoints({ context: 'secure' }, { HOME: home })).toMatchObject([
+      { target: 'tcp://far:2376', tls: { ca: join(folder, 'ca.pem'), key: undefined, verify: true } },
+    ])
+  })
+
+  it('ssh is called without questions, and nothing of an address is an option of it', () => {
+    expect(sshArguments({ host: '-oProxyCommand=x', user: 'me', port: '2222', config: '/c' })).toEqual([
+      ...['-T', '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=30', '-F', '/c', '-l', 'me', '-p', '2222'],
+      ...['--', '-oProxyCommand=x', 'docker', 'system', 'dial-stdio'],
+    ])
   })
 
   it('then the sockets of Docker, rootless Docker and Podman', () => {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
@@ -13,6 +12,8 @@ export interface Endpoint {
   source: string
   /** Folder or values of the TLS client certificate. */
   tls?: TlsFiles
+  /** For `ssh://`: the config file that ssh reads instead of its own. */
+  sshConfig?: string
 }
 
 export interface TlsFiles {
@@ -30,6 +31,11 @@ export type Environment = Readonly<Record<string, string | undefined>>
  * Sources: Docker CLI documentation, "docker context" and "environment variables".
  */
 export function candidateEndpoints(options: DockerOptions, env: Environment = process.env): Endpoint[] {
+  const { sshConfig } = options
+  return sshConfig === undefined ? candidates(options, env) : candidates(options, env).map((endpoint) => ({ ...endpoint, sshConfig }))
+}
+
+function candidates(options: DockerOptions, env: Environment): Endpoint[] {
   if (options.socketPath !== undefined) return [{ target: `unix://${options.socketPath}`, source: 'options.socketPath' }]
   if (options.host !== undefined) {
     const tls = options.tls ? { ...options.tls, verify: options.tls.verify ?? true } : undefined
@@ -71,6 +77,8 @@ function currentContext(folder: string): string | undefined {
 
 /** A context's files lie under the SHA-256 of its name. */
 function contextEndpoint(folder: string, name: string): Endpoint {
+  // Not imported: few use contexts, and it is a third of what importing this driver would cost.
+  const { createHash } = process.getBuiltinModule('node:crypto')
   const digest = createHash('sha256').update(name).digest('hex')
   const file = join(folder, 'contexts/meta', digest, 'meta.json')
   let host: unknown

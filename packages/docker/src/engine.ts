@@ -1,11 +1,9 @@
-import { readFile } from 'node:fs/promises'
-import type { IncomingMessage } from 'node:http'
-import { Agent } from 'node:http'
-import { Agent as TlsAgent } from 'node:https'
+import type { Agent, IncomingMessage } from 'node:http'
 import type { Duplex, Readable } from 'node:stream'
-import { inspect } from 'node:util'
 import { VMKitError } from '@vmkit/core'
 import type { VMKitErrorDetails } from '@vmkit/core/driver'
+import { type Debts, debts } from './debts.js'
+import type { Modem } from './dial.js'
 import { candidateEndpoints, type Endpoint } from './endpoints.js'
 import { abortReason, engineError, transportError } from './errors.js'
 import type { DockerOptions } from './options.js'
@@ -31,7 +29,7 @@ export interface EngineRequest {
 }
 
 /** A connection to one engine. */
-export interface Engine {
+export interface Engine extends Debts {
   readonly endpoint: Endpoint
   readonly version: EngineVersion
   /** Negotiated. */
@@ -47,24 +45,6 @@ export interface Engine {
   stream(request: EngineRequest): Promise<IncomingMessage>
   /** A raw two-way connection, for exec and attach. */
   hijack(request: EngineRequest): Promise<Duplex>
-}
-
-// The types of dockerode know neither the agent nor an abort signal on every call.
-type ModemOptions = ConstructorParameters<typeof import('dockerode')>[0]
-interface Modem {
-  dial(options: Record<string, unknown>, callback: (error: Error | null, result: unknown) => void): void
-}
-
-// The modem formats every request for its debug log, the whole agent with its sockets included, even when nobody listens.
-class QuietAgent extends Agent {
-  [inspect.custom](): string {
-    return 'Agent'
-  }
-}
-class QuietTlsAgent extends TlsAgent {
-  [inspect.custom](): string {
-    return 'Agent'
-  }
 }
 
 /** Finds the engine at the first use and keeps it: another one would not know the machines. */
@@ -84,7 +64,11 @@ export function engineFinder(options: DockerOptions): EngineFinder {
   let looking: Promise<Engine> | undefined
   return {
     async get(signal) {
-      if (found) return found
+      if (found) {
+        const settling = found.settle()
+        if (settling) await abortable(settling, signal)
+        return found
+      }
       // Concurrent callers share one search; each waits only as long as its own signal says.
       looking ??= search(options, agents).finally(() => {
         looking = undefined
@@ -111,13 +95,14 @@ async function search(options: DockerOptions, agents: Set<Agent>): Promise<Engin
     }
   }
   const list = tried.map(({ target, result }) => `${target}: ${result}`).join('; ')
+  const only = tried.length === 1 ? last : undefined
   throw new VMKitError(
-    tried.length === 1 && last?.code === 'PERMISSION_DENIED' ? 'PERMISSION_DENIED' : 'BACKEND_UNAVAILABLE',
+    only && ['PERMISSION_DENIED', 'INVALID_CONFIG'].includes(only.code) ? only.code : 'BACKEND_UNAVAILABLE',
     `No container engine answers. Tried ${list}`,
     {
       driver: 'docker',
       retryable: true,
-      hint: 'Start dockerd or Podman, or name the endpoint with options.socketPath, options.host or DOCKER_HOST',
+      hint: only?.hint ?? 'Start dockerd or Podman, or name the endpoint with options.socketPath, options.host or DOCKER_HOST',
       evidence: { tried },
       cause: last,
     },
@@ -126,6 +111,8 @@ async function search(options: DockerOptions, agents: Set<Agent>): Promise<Engin
 
 /** Dials one endpoint and asks its version. */
 export async function connect(endpoint: Endpoint, agents: Set<Agent>, timeoutMs: number): Promise<Engine> {
+  // Loaded when it is used: HTTP, TLS and dockerode are most of what importing this driver would cost.
+  const { dialer } = await import('./dial.js')
   const { modem, agent } = await dialer(endpoint)
   agents.add(agent)
   try {
@@ -139,6 +126,7 @@ export async function connect(endpoint: Endpoint, agents: Set<Agent>, timeoutMs:
     const prefix = `/v${apiVersion}`
     const versioned = (spec: EngineRequest): EngineRequest => ({ ...spec, path: prefix + spec.path })
     return {
+      ...debts(),
       endpoint,
       version,
       apiVersion,
@@ -154,46 +142,6 @@ export async function connect(endpoint: Endpoint, agents: Set<Agent>, timeoutMs:
     agent.destroy()
     throw error
   }
-}
-
-async function dialer(endpoint: Endpoint): Promise<{ modem: Modem; agent: Agent }> {
-  const { default: Docker } = await import('dockerode')
-  // Every field is set, because the modem fills in what is absent from DOCKER_HOST.
-  const none = {
-    host: undefined,
-    port: undefined,
-    socketPath: undefined,
-    username: undefined,
-    protocol: 'http',
-    ca: undefined,
-    cert: undefined,
-    key: undefined,
-    timeout: undefined,
-  }
-  const url = new URL(endpoint.target.replace(/^unix:\/\//, 'file://'))
-  const make = (options: Record<string, unknown>, agent: Agent) => ({
-    modem: new Docker({ ...none, ...options, agent } as ModemOptions).modem as unknown as Modem,
-    agent,
-  })
-  if (endpoint.target.startsWith('unix://'))
-    return make({ socketPath: endpoint.target.slice('unix://'.length) }, new QuietAgent({ keepAlive: true }))
-  if (url.protocol === 'ssh:') {
-    return make(
-      {
-        host: url.hostname,
-        port: url.port || 22,
-        username: decodeURIComponent(url.username) || undefined,
-        protocol: 'ssh',
-        sshOptions: { agent: process.env.SSH_AUTH_SOCK },
-      },
-      new QuietAgent(),
-    )
-  }
-  const tls = endpoint.tls ?? (url.protocol === 'https:' ? { verify: true } : undefined)
-  if (!tls) return make({ host: url.hostname, port: url.port || 2375 }, new QuietAgent({ keepAlive: true }))
-  const [ca, cert, key] = await Promise.all([tls.ca, tls.cert, tls.key].map((path) => (path === undefined ? undefined : readFile(path))))
-  const agent = new QuietTlsAgent({ keepAlive: true, ca, cert, key, rejectUnauthorized: tls.verify })
-  return make({ host: url.hostname, port: url.port || 2376, protocol: 'https', ca, cert, key }, agent)
 }
 
 // The modem turns a status that is not `true` here into its own error, which loses the engine's words for streams.
@@ -230,7 +178,7 @@ async function open(modem: Modem, endpoint: Endpoint, spec: EngineRequest, hijac
 async function request<T>(modem: Modem, endpoint: Endpoint, spec: EngineRequest): Promise<T> {
   const answer = (await open(modem, endpoint, spec, false)) as IncomingMessage
   const text = await readText(answer, endpoint, spec.signal)
-  if (text === '') return undefined as T
+  if (text.trim() === '') return undefined as T
   try {
     return JSON.parse(text) as T
   } catch (error) {

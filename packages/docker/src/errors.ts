@@ -42,7 +42,7 @@ const ROWS: readonly Row[] = [
   },
   {
     words:
-      /unexpected EOF|archive\/tar|invalid tar header|unknown runtime|no such device|could not select device driver|minimum memory limit/i,
+      /unexpected EOF|archive\/tar|invalid tar header|unknown runtime|no such device|could not select device driver|minimum memory limit|invalid label format/i,
     code: 'INVALID_CONFIG',
   },
   { status: 400, code: 'INVALID_CONFIG' },
@@ -75,6 +75,28 @@ const GONE = new Set([
   'ERR_STREAM_PREMATURE_CLOSE',
 ])
 
+/** The codes of Node's TLS and the alerts of OpenSSL, each of which a test provokes. */
+const TLS_ROWS: readonly { says: RegExp; code: ErrorCode; means: (target: string) => string; hint: string }[] = [
+  {
+    says: /alert (certificate required|bad certificate|unknown ca)/i,
+    code: 'PERMISSION_DENIED',
+    means: (target) => `The engine at ${target} does not accept the certificate of this client`,
+    hint: 'Give tls.cert and tls.key, or cert.pem and key.pem in DOCKER_CERT_PATH, signed by the CA that the engine trusts',
+  },
+  {
+    says: /ERR_OSSL_(PEM|X509)/,
+    code: 'INVALID_CONFIG',
+    means: (target) => `The TLS files for the engine at ${target} are no certificates and key in PEM that belong together`,
+    hint: 'Look at tls.ca, tls.cert and tls.key, or ca.pem, cert.pem and key.pem in DOCKER_CERT_PATH',
+  },
+  {
+    says: /UNABLE_TO_|SELF_SIGNED|CERT_HAS_EXPIRED|ERR_TLS_CERT_ALTNAME_INVALID|CERT_SIGNATURE_FAILURE/,
+    code: 'PERMISSION_DENIED',
+    means: (target) => `The certificate of the engine at ${target} is not trusted`,
+    hint: "Give the engine's CA as tls.ca, or as ca.pem in DOCKER_CERT_PATH, and the host name that its certificate has",
+  },
+]
+
 /** A failure on the way to the engine. `signal` tells an abort, whose reason is thrown as it is, from a broken connection. */
 export function transportError(error: unknown, target: string, signal?: AbortSignal): VMKitError {
   if (error instanceof VMKitError) return error
@@ -87,6 +109,8 @@ export function transportError(error: unknown, target: string, signal?: AbortSig
       cause: error,
     })
   }
+  const tls = TLS_ROWS.find(({ says }) => says.test(`${code} ${message}`))
+  if (tls) return new VMKitError(tls.code, `${tls.means(target)}: ${message}`, { driver: 'docker', hint: tls.hint, cause: error })
   const isGone = GONE.has(code ?? '') || /socket hang up|aborted|timed out/i.test(message ?? '')
   if (isGone)
     return new VMKitError('BACKEND_UNAVAILABLE', `The engine at ${target} does not answer: ${message}`, { driver: 'docker', cause: error })

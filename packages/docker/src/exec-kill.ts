@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { VMKitError } from '@vmkit/core'
 import { hasCode } from './errors.js'
-import type { Found } from './machines.js'
+import type { Place } from './machines.js'
 
 /** Name of the environment variable that a command and all its children carry, with a value of its own. */
 export const EXEC_MARK = 'VMKIT_EXEC'
@@ -14,21 +14,21 @@ const PAUSE_MS = [2, 4, 8, 16, 32, 64, 125, 250, 500, 1000, 1000, 1000]
  * also when their parent is gone: through this host's /proc where the engine is local and /proc may be read, else by a
  * shell as root inside the container. Repeats until the command is over, because a process may fork in between.
  */
-export async function killMarked(found: Found, mark: string, signal: string, isOver: () => Promise<boolean>): Promise<void> {
+export async function killMarked(place: Place, mark: string, signal: string, isOver: () => Promise<boolean>): Promise<void> {
   const needle = `${EXEC_MARK}=${mark}`
   const once = signal !== 'SIGKILL'
   for (const pause of PAUSE_MS) {
-    const hit = (found.engine.isLocal && (await killOnHost(needle, signal)) > 0) || (await killInside(found, needle, signal, isOver))
+    const hit = (place.engine.isLocal && (await killOnHost(needle, signal)) > 0) || (await killInside(place, needle, signal, isOver))
     if (hit && once) return
     if (!hit && (await isOver())) return
     await new Promise((resolve) => setTimeout(resolve, pause))
     if (await isOver()) {
       // The command is over; a child that it left may not be.
-      if (found.engine.isLocal) await killOnHost(needle, signal)
+      if (place.engine.isLocal) await killOnHost(needle, signal)
       return
     }
   }
-  throw new VMKitError('GUEST_ERROR', `The command does not end on ${signal}`, { driver: 'docker', vmId: found.id, operation: 'exec' })
+  throw new VMKitError('GUEST_ERROR', `The command does not end on ${signal}`, { driver: 'docker', vmId: place.id, operation: 'exec' })
 }
 
 /** How many were signalled. Processes of other users, and those that end meanwhile, cannot be read: they do not count. */
@@ -60,7 +60,7 @@ for dir in /proc/[0-9]*; do
 done
 exit $hit`
 
-async function killInside({ engine, path, id }: Found, needle: string, signal: string, isOver: () => Promise<boolean>): Promise<boolean> {
+async function killInside({ engine, path, id }: Place, needle: string, signal: string, isOver: () => Promise<boolean>): Promise<boolean> {
   const context = { vmId: id, operation: 'exec' }
   try {
     const { Id } = await engine.json<{ Id: string }>({

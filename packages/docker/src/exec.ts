@@ -1,10 +1,9 @@
-import { randomUUID } from 'node:crypto'
 import { VMKitError } from '@vmkit/core'
 import type { CallContext, ExecExit, ExecRequest, ExecSession, TerminalSize } from '@vmkit/core/driver'
 import { hasCode } from './errors.js'
 import { EXEC_MARK, killMarked } from './exec-kill.js'
-import { type Found, type Machines, unaborted } from './machines.js'
-import { rawSession } from './session.js'
+import type { Machines, Place } from './machines.js'
+import { rawSession, untilReset } from './session.js'
 import type { ExecInspect } from './wire.js'
 
 const CONSOLE_SIZE_API = '1.42'
@@ -13,10 +12,10 @@ const EXIT_POLL_MS = [1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1000, 1000, 1000]
 
 /** Runs a command, with its streams. Its environment carries a mark by which it is found, with its children, to be killed. */
 export async function execStream(machines: Machines, id: string, request: ExecRequest, ctx: CallContext): Promise<ExecSession> {
-  const found = await machines.find(id, ctx)
-  const { engine, path } = found
+  const place = await machines.at(id, ctx)
+  const { engine, path } = place
   const { command, env = {}, workdir, user, stdin = false, tty } = request
-  const mark = randomUUID()
+  const mark = crypto.randomUUID()
   const context = { vmId: id, operation: 'exec' }
   const { Id } = await engine
     .json<{ Id: string }>({
@@ -53,18 +52,19 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
   })
 
   let exit: ExecExit | undefined
-  const session = rawSession(socket, tty !== undefined, async () => {
-    exit = await exitOf(found, Id)
-  })
-  const isOver = async (): Promise<boolean> => exit !== undefined || !(await inspectExec(found, Id)).Running
+  const atEnd = async () => {
+    exit = await exitOf(place, Id)
+  }
+  const session = rawSession(socket, tty !== undefined, atEnd, engine.isPodman && engine.isLocal ? untilReset(socket) : socket)
+  const isOver = async (): Promise<boolean> => exit !== undefined || !(await inspectExec(place, Id)).Running
 
-  if (tty && !engine.atLeast(CONSOLE_SIZE_API)) await firstSize(found, Id, tty)
+  if (tty && !engine.atLeast(CONSOLE_SIZE_API)) await firstSize(place, Id, tty)
   return {
     output: session.output,
     stdin: session.stdin,
-    resize: (size) => resize(found, Id, size),
+    resize: (size) => resize(place, Id, size),
     async kill(signal = 'SIGKILL') {
-      if (exit === undefined) await killMarked(found, mark, signal, isOver)
+      if (exit === undefined) await killMarked(place, mark, signal, isOver)
     },
     async wait() {
       session.drop()
@@ -73,7 +73,7 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
     },
     async [Symbol.asyncDispose]() {
       try {
-        if (exit === undefined) await killMarked(found, mark, 'SIGKILL', isOver)
+        if (exit === undefined) await killMarked(place, mark, 'SIGKILL', isOver)
       } finally {
         session.destroy()
       }
@@ -81,30 +81,29 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
   }
 }
 
-function inspectExec({ engine, id }: Found, execId: string): Promise<ExecInspect> {
+function inspectExec({ engine, id }: Place, execId: string): Promise<ExecInspect> {
   return engine.json<ExecInspect>({
     method: 'GET',
     path: `/exec/${execId}/json`,
-    signal: unaborted().signal,
     context: { vmId: id, operation: 'exec' },
   })
 }
 
-async function exitOf(found: Found, execId: string): Promise<ExecExit> {
+async function exitOf(place: Place, execId: string): Promise<ExecExit> {
   for (const delay of EXIT_POLL_MS) {
-    const { Running, ExitCode } = await inspectExec(found, execId)
+    const { Running, ExitCode } = await inspectExec(place, execId)
     // The engine tells a code only: a death by signal looks like an exit with 128 + its number.
     if (!Running && ExitCode !== null) return { exitCode: ExitCode, signal: null }
     await new Promise((resolve) => setTimeout(resolve, delay))
   }
   throw new VMKitError('BACKEND_ERROR', 'The engine closed the streams of a command and never told how it ended', {
     driver: 'docker',
-    vmId: found.id,
+    vmId: place.id,
     operation: 'exec',
   })
 }
 
-async function resize({ engine, id }: Found, execId: string, { columns, rows }: TerminalSize): Promise<void> {
+async function resize({ engine, id }: Place, execId: string, { columns, rows }: TerminalSize): Promise<void> {
   await engine.json({
     method: 'POST',
     path: `/exec/${execId}/resize`,
@@ -114,13 +113,13 @@ async function resize({ engine, id }: Found, execId: string, { columns, rows }: 
 }
 
 /** Before API 1.42 the size can only be set once the command runs; one that is over needs none. */
-async function firstSize(found: Found, execId: string, size: TerminalSize): Promise<void> {
+async function firstSize(place: Place, execId: string, size: TerminalSize): Promise<void> {
   for (const delay of EXIT_POLL_MS) {
     try {
-      return await resize(found, execId, size)
+      return await resize(place, execId, size)
     } catch (error) {
       if (hasCode(error, 'BACKEND_UNAVAILABLE')) throw error
-      const { Running, ExitCode } = await inspectExec(found, execId)
+      const { Running, ExitCode } = await inspectExec(place, execId)
       if (!Running && ExitCode !== null) return
       await new Promise((resolve) => setTimeout(resolve, delay))
     }

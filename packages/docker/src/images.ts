@@ -135,18 +135,16 @@ export async function loadImage(engine: Engine, archive: Readable, ctx: CallCont
   return named
 }
 
-/** An image given as the path of an archive: loaded, then known by its own name. */
-export async function loadArchiveFile(engine: Engine, path: string, ctx: CallContext): Promise<string> {
+/** An image given as the path of an archive, or of an OCI layout folder: loaded, then known by its own name. */
+export async function loadImagePath(engine: Engine, path: string, platform: string | undefined, ctx: CallContext): Promise<string> {
   const found = await stat(path).catch(() => undefined)
-  if (!found) throw invalidConfig('config.image', 'a reference, or the path of an archive that exists', path, { driver: 'docker' })
-  if (!found.isFile()) {
-    throw new VMKitError('UNSUPPORTED', `The docker driver takes images as archives, and ${path} is a folder`, {
-      driver: 'docker',
-      field: 'config.image',
-      hint: 'Pack the OCI layout into a tar; Docker 25 and later load it',
-    })
-  }
-  return loadImage(engine, createReadStream(path), ctx)
+  if (!found)
+    throw invalidConfig('config.image', 'a reference, or the path of an archive or an OCI layout that exists', path, { driver: 'docker' })
+  if (!found.isDirectory()) return loadImage(engine, createReadStream(path), ctx)
+  const { openLayout, writeArchive } = await import('@vmkit/oci')
+  const errors = { driver: 'docker', operation: 'create', field: 'config.image' }
+  await using layout = await openLayout(path, { signal: ctx.signal, errors, ...(platform === undefined ? {} : { platform }) })
+  return loadImage(engine, Readable.from(writeArchive(layout, { signal: ctx.signal }), { objectMode: false }), ctx)
 }
 
 function inspectImage(engine: Engine, reference: string, { signal }: Pick<CallContext, 'signal'>): Promise<ImageInspect> {

@@ -1,5 +1,6 @@
 import type { MachineConfig, PublishedPort, VMExit, VMHealth, VMInfo, VMState, VMStatus, VMSummary } from '@vmkit/core/driver'
 import { configOf, LABEL, nameOf, publicLabels } from './labels.js'
+import { missingOf } from './missing.js'
 import { type ContainerInspect, type ContainerListEntry, type ContainerState, timeOf } from './wire.js'
 
 // What an unknown config reads as, when somebody removed or broke the label.
@@ -93,6 +94,7 @@ export function infoOf(container: ContainerInspect, engine: { isLocal: boolean }
   const labels = publicLabels(Config.Labels)
   const name = nameOf(Config.Labels, container.Name)
   const isActive = State.Running || State.Paused
+  const config = configOf(Config.Labels) ?? { ...NO_CONFIG, name, labels }
   return {
     id: container.Id,
     name,
@@ -100,7 +102,8 @@ export function infoOf(container: ContainerInspect, engine: { isLocal: boolean }
     labels,
     createdAt: timeOf(container.Created) ?? 0,
     ...statusOf(container),
-    config: { ...(configOf(Config.Labels) ?? { ...NO_CONFIG, name, labels }), ...limitsOf(container) },
+    config: { ...config, ...limitsOf(container) },
+    missing: missingOf(config),
     addresses: isActive && engine.isLocal ? addressesOf(container) : [],
     ports: isActive ? portsOf(NetworkSettings.Ports) : [],
     startedAt: timeOf(State.StartedAt),

@@ -2,7 +2,7 @@ import { VMKitError } from '@vmkit/core'
 import type { CallContext, StopOptions, VMExit } from '@vmkit/core/driver'
 import { hasCode } from './errors.js'
 import { exitFrom, exitOf } from './inspect.js'
-import { type Found, type Machines, notFound } from './machines.js'
+import { type Machines, notFound, type Place } from './machines.js'
 import { imagesToClean } from './snapshot-images.js'
 import { timeOf } from './wire.js'
 
@@ -11,9 +11,10 @@ const CONFLICT = 409
 
 /** A start that is aborted, or fails, leaves nothing running. */
 export async function start(machines: Machines, id: string, ctx: CallContext): Promise<void> {
-  const { engine, path } = await machines.find(id, ctx)
+  const { engine, path } = await machines.at(id, ctx)
   try {
     await engine.json({ method: 'POST', path: `${path}/start`, signal: ctx.signal, accept: [NOT_MODIFIED], context: { vmId: id } })
+    machines.started(id)
   } catch (error) {
     if (hasCode(error, 'NOT_FOUND') && !/no such container/i.test((error as VMKitError).message))
       throw VMKitError.from(new VMKitError('INVALID_CONFIG', (error as VMKitError).message, { vmId: id, cause: error }))
@@ -28,9 +29,9 @@ export async function start(machines: Machines, id: string, ctx: CallContext): P
  * signal of the caller's choice goes ahead of it where the API cannot take one (before 1.42).
  */
 export async function stop(machines: Machines, id: string, { graceMs, signal }: StopOptions, ctx: CallContext): Promise<void> {
-  const found = await machines.find(id, ctx)
-  const { engine, path, facts } = found
-  const isOwnSignal = signal === undefined || signal === facts.stopSignal
+  const place = await machines.at(id, ctx)
+  const { engine, path } = place
+  const isOwnSignal = signal === undefined || signal === (await machines.find(id, ctx)).facts.stopSignal
   const seconds = Math.ceil(graceMs / 1000)
   if (!isOwnSignal && !engine.atLeast('1.42')) {
     await engine.json({
@@ -41,7 +42,7 @@ export async function stop(machines: Machines, id: string, { graceMs, signal }: 
       signal: ctx.signal,
       context: { vmId: id },
     })
-    await stopped(found, graceMs, ctx)
+    await stopped(place, graceMs, ctx)
     await engine.json({
       method: 'POST',
       path: `${path}/stop`,
@@ -71,7 +72,7 @@ export async function stop(machines: Machines, id: string, { graceMs, signal }: 
 }
 
 /** Resolves when it no longer runs, at the latest after `graceMs`. */
-async function stopped({ engine, path }: Found, graceMs: number, ctx: CallContext): Promise<void> {
+async function stopped({ engine, path }: Place, graceMs: number, ctx: CallContext): Promise<void> {
   const limit = AbortSignal.timeout(graceMs)
   try {
     await engine.json({
@@ -86,7 +87,7 @@ async function stopped({ engine, path }: Found, graceMs: number, ctx: CallContex
 }
 
 export async function kill(machines: Machines, id: string, signal: string, ctx: CallContext): Promise<void> {
-  const { engine, path } = await machines.find(id, ctx)
+  const { engine, path } = await machines.at(id, ctx)
   await engine
     .json({ method: 'POST', path: `${path}/kill`, query: { signal }, signal: ctx.signal, context: { vmId: id } })
     .catch((error: unknown) => {
@@ -99,7 +100,9 @@ export async function remove(machines: Machines, id: string, force: boolean, ctx
   const { engine, path, facts } = await machines.find(id, ctx)
   const cleanUp = imagesToClean(engine, facts, ctx)
   try {
-    await engine.json({ method: 'DELETE', path, query: { force, v: true }, signal: ctx.signal, context: { vmId: id } })
+    // Podman would wait for the stop signal to work.
+    const query = { force, v: true, ...(engine.isPodman ? { timeout: 0 } : {}) }
+    await engine.json({ method: 'DELETE', path, query, signal: ctx.signal, context: { vmId: id } })
   } catch (error) {
     if (!/already in progress/i.test((error as Error).message)) throw error
     // Another caller removes it: done when it is gone.
@@ -113,14 +116,15 @@ export async function remove(machines: Machines, id: string, force: boolean, ctx
   await cleanUp()
 }
 
-/** One call for a machine that has ended, three for one that runs once: the engine's `not-running` cannot miss its end. */
+/** Two calls for a machine that has run: the engine's `not-running` cannot miss its end, and the details are asked for after it. */
 export async function wait(machines: Machines, id: string, ctx: CallContext): Promise<VMExit> {
-  const { State, HostConfig } = await machines.inspect(id, ctx)
-  const known = exitOf(State)
-  if (known) return known
-  const runsOnce = State.Running && ['', 'no'].includes(HostConfig.RestartPolicy?.Name ?? '')
-  if (!runsOnce) return nextExit(machines, id, ctx)
-  const { engine, path } = await machines.find(id, ctx)
+  if (!machines.hasRun(id)) {
+    const { State } = await machines.inspect(id, ctx)
+    const known = exitOf(State)
+    if (known) return known
+    if (!State.Running) return nextExit(machines, id, ctx)
+  }
+  const { engine, path } = await machines.at(id, ctx)
   const { StatusCode } = await engine.json<{ StatusCode: number }>({
     method: 'POST',
     path: `${path}/wait`,
@@ -141,12 +145,9 @@ async function exitNow(machines: Machines, id: string, code: number, ctx: CallCo
   return complete ?? exitFrom(code, null, container ? timeOf(container.State.FinishedAt) : null)
 }
 
-/**
- * For one that has not run yet, or starts again by itself: the engine's wait is armed before the state is read, so that an exit
- * in between is not missed.
- */
+/** For one that has not run yet: the engine's wait is armed before the state is read, so that an exit in between is not missed. */
 async function nextExit(machines: Machines, id: string, ctx: CallContext): Promise<VMExit> {
-  const { engine, path } = await machines.find(id, ctx)
+  const { engine, path } = await machines.at(id, ctx)
   const controller = new AbortController()
   const signal = AbortSignal.any([ctx.signal, controller.signal])
   const arm = (condition: string) =>

@@ -3,7 +3,7 @@ import type { CallContext } from '@vmkit/core/driver'
 import type { Engine, EngineFinder } from './engine.js'
 import { hasCode } from './errors.js'
 import { isMachine, LABEL } from './labels.js'
-import type { ContainerInspect, ContainerListEntry } from './wire.js'
+import { type ContainerInspect, type ContainerListEntry, timeOf } from './wire.js'
 
 /** What never changes during the life of a container, so that it is asked once. */
 export interface Facts {
@@ -19,34 +19,57 @@ export interface Facts {
   isBased: boolean
 }
 
-/** A machine that was checked to be vmkit's, on the engine that has it. */
-export interface Found {
+/** Where a machine is that was checked to be vmkit's. It may be gone by now. */
+export interface Place {
   engine: Engine
   id: string
   /** Path of the container in the API. */
   path: string
+}
+
+/** The same, with what the engine told of it. */
+export interface Found extends Place {
   facts: Facts
 }
 
 /** A container whose files can be reached, also while it is being made. */
-export type FileHolder = Pick<Found, 'engine' | 'id' | 'path'> & { facts: Pick<Facts, 'workdir'> }
+export type FileHolder = Place & { facts: Pick<Facts, 'workdir'> }
 
 export interface Machines {
   readonly finder: EngineFinder
   engine(ctx: Pick<CallContext, 'signal'>): Promise<Engine>
-  /** @throws `NOT_FOUND` for what is not there or not vmkit's */
+  /** Asks the engine only for an id that is new here. @throws `NOT_FOUND` for what is not there or not vmkit's */
+  at(id: string, ctx: CallContext): Promise<Place>
+  /** @throws `NOT_FOUND` as `at` does */
   find(id: string, ctx: CallContext): Promise<Found>
   inspect(id: string, ctx: Pick<CallContext, 'signal'>): Promise<ContainerInspect>
   listed(engine: Engine, ctx: Pick<CallContext, 'signal'>, extraLabels?: readonly string[]): Promise<ContainerListEntry[]>
+  /** It was just created here. */
+  made(id: string): void
+  /** It was just started here. */
+  started(id: string): void
+  /** Whether it is known to have run: it may have, when this says no. */
+  hasRun(id: string): boolean
   forget(id: string): void
+}
+
+/** What is remembered of a machine: only what cannot change any more. */
+interface Known {
+  facts?: Facts
+  hasRun: boolean
 }
 
 // The API takes names and prefixes of ids too; those would act on a replacement of the same name.
 const FULL_ID = /^[0-9a-f]{64}$/
-const MOST_FACTS = 10_000
+const MOST_KNOWN = 10_000
 
 export function machines(finder: EngineFinder): Machines {
-  const facts = new Map<string, Facts>()
+  const known = new Map<string, Known>()
+
+  function remember(id: string, what: Known): void {
+    if (known.size >= MOST_KNOWN) known.clear()
+    known.set(id, what)
+  }
 
   async function inspect(id: string, { signal }: Pick<CallContext, 'signal'>): Promise<ContainerInspect> {
     const engine = await finder.get(signal)
@@ -61,12 +84,11 @@ export function machines(finder: EngineFinder): Machines {
       if (!isMachine(container.Config.Labels) || container.Id !== id) throw notFound(id)
       // Podman says `false` also for a container that was killed for lack of memory, where it does not know.
       if (engine.isPodman && !container.State.OOMKilled) container.State.OOMKilled = null
-      if (facts.size >= MOST_FACTS) facts.clear()
-      facts.set(id, factsOf(container))
+      remember(id, { facts: factsOf(container), hasRun: timeOf(container.State.StartedAt) !== null })
       return container
     } catch (error) {
       if (!hasCode(error, 'NOT_FOUND')) throw error
-      facts.delete(id)
+      known.delete(id)
       throw await withSuccessor(engine, id, signal)
     }
   }
@@ -100,12 +122,23 @@ export function machines(finder: EngineFinder): Machines {
     engine: ({ signal }) => finder.get(signal),
     inspect,
     listed,
-    forget: (id) => void facts.delete(id),
+    made: (id) => remember(id, { hasRun: false }),
+    started: (id) => remember(id, { ...known.get(id), hasRun: true }),
+    hasRun: (id) => known.get(id)?.hasRun ?? false,
+    forget: (id) => void known.delete(id),
+    async at(id, ctx) {
+      if (!known.has(id)) await inspect(id, ctx)
+      return placeOf(await finder.get(ctx.signal), id)
+    },
     async find(id, ctx) {
-      if (!facts.has(id)) await inspect(id, ctx)
-      return { engine: await finder.get(ctx.signal), id, path: `/containers/${id}`, facts: facts.get(id) as Facts }
+      const facts = known.get(id)?.facts ?? factsOf(await inspect(id, ctx))
+      return { ...placeOf(await finder.get(ctx.signal), id), facts }
     },
   }
+}
+
+function placeOf(engine: Engine, id: string): Place {
+  return { engine, id, path: `/containers/${id}` }
 }
 
 function factsOf({ Config, Image }: ContainerInspect): Facts {

@@ -1,25 +1,27 @@
-import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { PassThrough, type Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { VMKitError } from '@vmkit/core'
-import type { CallContext, MachineConfig, MigrationOffer, MigrationStats, MigrationTicket } from '@vmkit/core/driver'
+import type { CallContext, MachineConfig, MachineRef, MigrationOffer, MigrationStats, MigrationTicket } from '@vmkit/core/driver'
 import { commit } from './commit.js'
-import { containerSpec, VOLUME_LABELS } from './container-config.js'
+import { containerSpec } from './container-config.js'
 import { createContainer } from './create.js'
-import type { Engine } from './engine.js'
+import type { Endpoint } from './endpoints.js'
 import { connect } from './engine.js'
 import { hasCode } from './errors.js'
 import { loadImage } from './images.js'
 import { type Machines, notFound, unaborted } from './machines.js'
+import { refOf } from './missing.js'
 import { BASE_TAG, baseRepo } from './snapshot-images.js'
+import { fillVolumes, refuseTakenVolumes, volumeContent } from './volume-contents.js'
 
 /** On everything that a migration makes on its target, with the ticket's id. */
 const INCOMING = 'vmkit.incoming'
 const CONNECT_TIMEOUT_MS = 10_000
 
 interface Ticket extends MigrationTicket {
-  endpoint: string
+  /** As the target's driver reaches it. TLS comes as paths, not as keys: the files must be where `migrateOut` runs, too. */
+  endpoint: Omit<Endpoint, 'source'>
   config: MachineConfig
 }
 
@@ -30,13 +32,6 @@ export async function prepareIncoming(machines: Machines, { config, live }: Migr
       driver: 'docker',
       capability: 'migrate.live',
     })
-  if (engine.endpoint.tls) {
-    throw new VMKitError(
-      'UNSUPPORTED',
-      'A migration to an engine behind TLS is not possible yet: the ticket would have to carry a private key',
-      { driver: 'docker', capability: 'migrate.cold' },
-    )
-  }
   const taken = await engine.json({ method: 'GET', path: `/containers/${encodeURIComponent(config.name)}/json`, signal: ctx.signal }).then(
     () => true,
     (error: unknown) => {
@@ -46,21 +41,11 @@ export async function prepareIncoming(machines: Machines, { config, live }: Migr
   )
   if (taken)
     throw new VMKitError('ALREADY_EXISTS', `The target has a container ${config.name} already`, { driver: 'docker', field: 'config.name' })
-  await refuseTakenVolumes(engine, config, ctx)
+  await refuseTakenVolumes(engine, config.volumes, ctx)
   // What this engine cannot honour is said before anything is sent.
   containerSpec(config, 'image', {}, engine)
-  return { driver: 'docker', id: randomUUID(), endpoint: engine.endpoint.target, config }
-}
-
-async function refuseTakenVolumes(engine: Engine, { volumes }: MachineConfig, { signal }: CallContext): Promise<void> {
-  if (volumes.length === 0) return
-  const { Volumes } = await engine.json<{ Volumes: { Name: string }[] | null }>({ method: 'GET', path: '/volumes', signal })
-  const taken = volumes.find(({ name }) => Volumes?.some(({ Name }) => Name === name))
-  if (taken)
-    throw new VMKitError('CONFLICT', `The target has a volume ${taken.name} already, which would be overwritten`, {
-      driver: 'docker',
-      field: 'config.volumes',
-    })
+  const { source: _, ...endpoint } = engine.endpoint
+  return { driver: 'docker', id: crypto.randomUUID(), endpoint, config }
 }
 
 export async function migrateOut(
@@ -79,11 +64,7 @@ export async function migrateOut(
   const { endpoint, config } = ticket as Ticket
   const source = await machines.engine(ctx)
   const agents = new Set<{ destroy(): void }>()
-  const target = await connect(
-    { target: endpoint, source: 'migration ticket' },
-    agents as Parameters<typeof connect>[1],
-    CONNECT_TIMEOUT_MS,
-  )
+  const target = await connect({ ...endpoint, source: 'migration ticket' }, agents as Parameters<typeof connect>[1], CONNECT_TIMEOUT_MS)
   const image = { repo: baseRepo(ticket.id), tag: BASE_TAG, label: 'migration' }
   try {
     await commit(machines, id, image, ctx)
@@ -99,54 +80,21 @@ export async function migrateOut(
       context: { vmId: id },
     })
     await loadImage(target, counted(saved, count), ctx)
-    if (config.volumes.length > 0)
-      await copyVolumes({ source, target, id, ticket: ticket as Ticket, image: `${image.repo}:${image.tag}`, count }, ctx)
+    if (config.volumes.length > 0) {
+      const filling = {
+        volumes: config.volumes,
+        image: `${image.repo}:${image.tag}`,
+        labels: { [INCOMING]: ticket.id },
+        helper: `vmkit-incoming-${ticket.id}`,
+        content: async (volume: MachineConfig['volumes'][number]) => counted(await volumeContent(source, id, volume, ctx), count),
+      }
+      await fillVolumes(target, filling, ctx)
+    }
     return { downtimeMs: 0, bytes }
   } finally {
     await source.json({ method: 'DELETE', path: `/images/${image.repo}:${image.tag}`, signal: unaborted().signal }).catch(() => {})
     for (const agent of agents) agent.destroy()
   }
-}
-
-interface Transfer {
-  source: Engine
-  target: Engine
-  id: string
-  ticket: Ticket
-  image: string
-  count(chunk: Uint8Array): void
-}
-
-/** Through a container on the target that never runs: the archive calls reach into the volumes of a stopped one. */
-async function copyVolumes({ source, target, id, ticket, image, count }: Transfer, ctx: CallContext): Promise<void> {
-  const { signal } = ctx
-  const labels = { [INCOMING]: ticket.id, ...VOLUME_LABELS }
-  for (const { name } of ticket.config.volumes)
-    await target.json({ method: 'POST', path: '/volumes/create', body: { Name: name, Labels: labels }, signal })
-  const mounts = ticket.config.volumes.map((volume) => ({
-    Type: 'volume',
-    Source: volume.name,
-    Target: volume.target,
-    VolumeOptions: { NoCopy: true },
-  }))
-  const helper = await target.json<{ Id: string }>({
-    method: 'POST',
-    path: '/containers/create',
-    query: { name: `vmkit-incoming-${ticket.id}` },
-    body: { Image: image, Cmd: ['true'], Labels: { [INCOMING]: ticket.id }, HostConfig: { Mounts: mounts } },
-    signal,
-  })
-  for (const volume of ticket.config.volumes) {
-    const content = await source.stream({ method: 'GET', path: `/containers/${id}/archive`, query: { path: `${volume.target}/.` }, signal })
-    await target.json({
-      method: 'PUT',
-      path: `/containers/${helper.Id}/archive`,
-      query: { path: volume.target },
-      file: counted(content, count),
-      signal,
-    })
-  }
-  await target.json({ method: 'DELETE', path: `/containers/${helper.Id}`, query: { force: true }, signal })
 }
 
 function counted(source: IncomingMessage, count: (chunk: Uint8Array) => void): Readable {
@@ -158,12 +106,13 @@ function counted(source: IncomingMessage, count: (chunk: Uint8Array) => void): R
   return through
 }
 
-export async function finishIncoming(machines: Machines, ticket: MigrationTicket, ctx: CallContext): Promise<{ id: string }> {
+export async function finishIncoming(machines: Machines, ticket: MigrationTicket, ctx: CallContext): Promise<MachineRef> {
   const engine = await machines.engine(ctx)
   const { config } = ticket as Ticket
   try {
     const image = `${baseRepo(ticket.id)}:${BASE_TAG}`
-    return { id: await createContainer(engine, undefined, config, ctx, { image, extraLabels: { [INCOMING]: ticket.id }, skipFiles: true }) }
+    const id = await createContainer(engine, undefined, config, ctx, { image, extraLabels: { [INCOMING]: ticket.id }, skipFiles: true })
+    return refOf(id, config)
   } catch (error) {
     throw hasCode(error, 'IMAGE_NOT_FOUND') ? notFound(ticket.id, 'The machine never arrived: run migrateOut on the source first') : error
   }

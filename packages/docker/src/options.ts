@@ -18,6 +18,8 @@ export interface DockerOptions {
   context?: string
   /** Paths of PEM files, for `tcp://` with TLS. `verify` defaults to true. */
   tls?: { ca?: string; cert?: string; key?: string; verify?: boolean }
+  /** An ssh config file for `ssh://`, as `ssh -F` takes it. Default: ssh's own. */
+  sshConfig?: string
   /** Credentials by registry host, before those of the Docker config file. */
   registries?: Readonly<Record<string, RegistryAuth>>
   /** How long a candidate endpoint may take to answer while the engine is looked for. Default 3000. */
@@ -33,6 +35,7 @@ const schema = lazily(() => {
     tls: z.optional(
       z.strictObject({ ca: z.optional(text), cert: z.optional(text), key: z.optional(text), verify: z.optional(z.boolean()) }),
     ),
+    sshConfig: z.optional(text),
     registries: z.optional(
       z.record(
         text,

@@ -2,11 +2,12 @@ import { VMKitError } from '@vmkit/core'
 import type { CallContext, HostProbe, Missing } from '@vmkit/core/driver'
 import type { Engine, EngineFinder } from './engine.js'
 import { abortReason } from './errors.js'
+import { NO_MEMORY_CLONE } from './snapshots.js'
 import type { EngineInfo } from './wire.js'
 
 /** Capabilities that no engine gives this driver, with what a person wants to know. */
 const NEVER: Missing = {
-  'snapshot.memory': 'not yet: the checkpoint API of the engine is not used by this driver so far',
+  'clone.memory': NO_MEMORY_CLONE,
   'migrate.live': 'the engine cannot restore a checkpoint that was made elsewhere',
   devices: 'the engine gives devices to a container only when it is created: `config.devices` works, attachDevice does not',
   console: 'a container has no serial console; `attach` gives the terminal of its main process',
@@ -19,6 +20,7 @@ const NOT_ON_PODMAN: Missing = {
   events: "not yet: Podman's Docker API leaves out the end of a container when it is asked for some events only",
   pause: 'not yet: Podman does not stop a container that is paused',
   resize: "Podman's Docker API has no call for it",
+  restart: 'Podman starts a machine with a restart policy again although it was stopped',
 }
 
 export async function probe(finder: EngineFinder, ctx: CallContext): Promise<HostProbe> {
@@ -28,7 +30,7 @@ export async function probe(finder: EngineFinder, ctx: CallContext): Promise<Hos
     if (info.OSType !== undefined && info.OSType !== 'linux') {
       return { available: false, reason: `the engine runs ${info.OSType} containers; vmkit needs linux ones`, missing: NEVER }
     }
-    return hostProbe(engine, info)
+    return hostProbe(engine, info, await checkpointProblem(engine, info))
   } catch (error) {
     if (ctx.signal.aborted) throw abortReason(ctx.signal)
     const typed = VMKitError.from(error)
@@ -36,7 +38,19 @@ export async function probe(finder: EngineFinder, ctx: CallContext): Promise<Hos
   }
 }
 
-function hostProbe(engine: Pick<Engine, 'version' | 'apiVersion' | 'isPodman' | 'endpoint'>, info: EngineInfo): HostProbe {
+async function checkpointProblem({ isPodman, endpoint }: Engine, { ExperimentalBuild }: EngineInfo): Promise<string | undefined> {
+  if (isPodman) return "Podman's Docker API has no checkpoints"
+  if (!ExperimentalBuild) return 'the engine was started without `"experimental": true`'
+  if (!endpoint.target.startsWith('unix://')) return undefined
+  const { criuProblem } = await import('./criu.js')
+  return criuProblem(endpoint.target.slice('unix://'.length))
+}
+
+function hostProbe(
+  engine: Pick<Engine, 'version' | 'apiVersion' | 'isPodman' | 'endpoint'>,
+  info: EngineInfo,
+  noCheckpoints: string | undefined,
+): HostProbe {
   const isRootless = info.SecurityOptions?.some((option) => option.includes('rootless')) ?? false
   const name = engine.isPodman ? 'Podman' : 'Docker Engine'
   return {
@@ -46,7 +60,7 @@ function hostProbe(engine: Pick<Engine, 'version' | 'apiVersion' | 'isPodman' | 
       ...NEVER,
       ...missingLimits(info),
       ...(engine.isPodman ? NOT_ON_PODMAN : {}),
-      ...(engine.endpoint.tls ? { 'migrate.cold': 'not yet for an engine behind TLS: the ticket would have to carry a private key' } : {}),
+      ...(noCheckpoints === undefined ? {} : { 'snapshot.memory': noCheckpoints }),
     },
     resources: { cpus: info.NCPU, memoryBytes: info.MemTotal },
     details: {

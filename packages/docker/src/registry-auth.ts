@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { VMKitError } from '@vmkit/core'
@@ -91,6 +90,7 @@ async function askHelper(name: string, registry: string): Promise<RegistryAuth |
       driver: 'docker',
       operation: 'pull',
     })
+  const { spawn } = await import('node:child_process')
   const { code, stdout } = await new Promise<{ code: number | null; stdout: string }>((resolve, reject) => {
     const child = spawn(`docker-credential-${name}`, ['get'], { stdio: ['pipe', 'pipe', 'ignore'], timeout: HELPER_TIMEOUT_MS })
     let output = ''

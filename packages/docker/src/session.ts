@@ -16,7 +16,12 @@ export interface RawSession {
 }
 
 /** `atEnd` runs before readers see the end, and makes them fail when it throws: a clean end may be a dying engine. */
-export function rawSession(socket: Duplex, tty: boolean, atEnd: () => Promise<void>): RawSession {
+export function rawSession(
+  socket: Duplex,
+  tty: boolean,
+  atEnd: () => Promise<void>,
+  chunks: AsyncIterable<Uint8Array> = socket,
+): RawSession {
   let hasReader = false
   let dropping = false
   let startDropping = (): void => {}
@@ -30,7 +35,7 @@ export function rawSession(socket: Duplex, tty: boolean, atEnd: () => Promise<vo
 
   const closed = (async () => {
     try {
-      for await (const chunk of tty ? terminal(socket) : frames(socket)) {
+      for await (const chunk of tty ? terminal(chunks) : frames(chunks)) {
         if (!dropping) await Promise.race([output.write(chunk), dropped])
       }
       await atEnd()
@@ -63,5 +68,17 @@ export function rawSession(socket: Duplex, tty: boolean, atEnd: () => Promise<vo
       if (!hasReader) startDropping()
     },
     destroy: () => void socket.destroy(),
+  }
+}
+
+/**
+ * Podman leaves stdin unread when a command ends, and closes: then the socket is reset behind the last of the output. Whether it
+ * was the end is for `atEnd` to say.
+ */
+export async function* untilReset(socket: Duplex): AsyncGenerator<Uint8Array> {
+  try {
+    yield* socket as AsyncIterable<Uint8Array>
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ECONNRESET') throw error
   }
 }

@@ -22,7 +22,13 @@ export function baseRepo(key: string): string {
 }
 
 export function isSnapshotReference(reference: string): boolean {
-  return reference.startsWith(SNAPSHOTS) || reference.startsWith(BASES)
+  const own = withoutRegistry(reference)
+  return own.startsWith(SNAPSHOTS) || own.startsWith(BASES)
+}
+
+/** Podman puts a registry before every name. */
+function withoutRegistry(reference: string): string {
+  return reference.replace(/^(docker\.io|localhost)\//, '')
 }
 
 export async function snapshotImages(
@@ -35,6 +41,7 @@ export async function snapshotImages(
   const prefix = `${snapshotRepo(uid)}:`
   return images.flatMap((image) =>
     (image.RepoTags ?? [])
+      .map(withoutRegistry)
       .filter((reference) => reference.startsWith(prefix))
       .map((reference) => ({ ...image, reference, tag: reference.slice(prefix.length) })),
   )
@@ -92,7 +99,7 @@ async function dropBase(engine: Engine, image: string, { signal }: Pick<CallCont
   try {
     const { RepoTags } = await engine.json<ImageInspect>({ method: 'GET', path: `/images/${image}/json`, signal })
     for (const reference of RepoTags ?? []) {
-      if (reference.startsWith(BASES)) await engine.json({ method: 'DELETE', path: `/images/${reference}`, signal })
+      if (withoutRegistry(reference).startsWith(BASES)) await engine.json({ method: 'DELETE', path: `/images/${reference}`, signal })
     }
   } catch (error) {
     // Another child still stands on it, or it is gone already.

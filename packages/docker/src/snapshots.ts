@@ -1,16 +1,24 @@
-import { randomUUID } from 'node:crypto'
 import { VMKitError } from '@vmkit/core'
-import { type CallContext, type CloneRequest, invalidConfig, type MachineConfig, type SnapshotInfo } from '@vmkit/core/driver'
+import {
+  type CallContext,
+  type CloneRequest,
+  invalidConfig,
+  type MachineConfig,
+  type MachineRef,
+  type SnapshotInfo,
+} from '@vmkit/core/driver'
+import { checkpoints, createCheckpoint, deleteCheckpoint, startFromCheckpoint } from './checkpoints.js'
 import { commit } from './commit.js'
 import { createContainer } from './create.js'
 import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
 import { configOf, LABEL } from './labels.js'
-import { type Machines, unaborted } from './machines.js'
+import { type Machines, type Place, unaborted } from './machines.js'
+import { missingOf, refOf } from './missing.js'
 import { dropSnapshotImage, snapshotImages, snapshotRepo } from './snapshot-images.js'
 import type { ContainerInspect } from './wire.js'
 
-/** Disk snapshots: images made by commit. Volumes and mounts are not part of them. */
+/** Of the disk: an image made by commit, without volumes and mounts. Of the memory: a checkpoint. Both share their tags. */
 export async function snapshot(
   machines: Machines,
   id: string,
@@ -18,46 +26,71 @@ export async function snapshot(
   options: { memory: boolean },
   ctx: CallContext,
 ): Promise<SnapshotInfo> {
-  if (options.memory)
-    throw new VMKitError('UNSUPPORTED', 'This driver saves no memory so far', { driver: 'docker', capability: 'snapshot.memory', vmId: id })
-  const { engine, uid } = await subject(machines, id, ctx)
-  if (await findImage(engine, uid, tag, ctx))
+  const { engine, uid, place, config } = await subject(machines, id, ctx)
+  if ((await findImage(engine, uid, tag, ctx)) ?? (await findCheckpoint(place, tag, ctx)))
     throw new VMKitError('ALREADY_EXISTS', `There is a snapshot ${tag} already`, { driver: 'docker', vmId: id })
+  if (options.memory) {
+    const reason = missingOf(config)['snapshot.memory']
+    if (reason !== undefined) throw new VMKitError('UNSUPPORTED', reason, { driver: 'docker', capability: 'snapshot.memory', vmId: id })
+    return createCheckpoint(place, tag, ctx)
+  }
   const { createdAt } = await commit(machines, id, { repo: snapshotRepo(uid), tag, label: tag }, ctx)
   const image = await findImage(engine, uid, tag, ctx)
   return { tag, createdAt, memory: false, sizeBytes: image?.Size ?? null }
 }
 
 export async function listSnapshots(machines: Machines, id: string, ctx: CallContext): Promise<SnapshotInfo[]> {
-  const { engine, uid } = await subject(machines, id, ctx)
-  const images = await snapshotImages(engine, uid, ctx)
-  return images
-    .map(({ tag, Created, Labels, Size }) => ({
-      tag,
-      createdAt: Number(Labels?.[LABEL.snapshotAt]) || Created * 1000,
-      memory: false,
-      sizeBytes: Size,
-    }))
-    .sort((left, right) => left.createdAt - right.createdAt)
+  const { engine, uid, place } = await subject(machines, id, ctx)
+  const [images, memories] = await Promise.all([snapshotImages(engine, uid, ctx), checkpoints(place, ctx)])
+  const disks = images.map(({ tag, Created, Labels, Size }) => ({
+    tag,
+    createdAt: Number(Labels?.[LABEL.snapshotAt]) || Created * 1000,
+    memory: false,
+    sizeBytes: Size,
+  }))
+  return [...disks, ...memories.map(({ tag, createdAt }) => ({ tag, createdAt, memory: true, sizeBytes: null }))].sort(
+    (left, right) => left.createdAt - right.createdAt,
+  )
 }
 
 export async function deleteSnapshot(machines: Machines, id: string, tag: string, ctx: CallContext): Promise<void> {
-  const { engine, uid } = await subject(machines, id, ctx)
+  const { engine, uid, place } = await subject(machines, id, ctx)
+  const saved = await findCheckpoint(place, tag, ctx)
+  if (saved) return deleteCheckpoint(place, saved.name)
   const { reference } = await requireImage(engine, uid, id, tag, ctx)
   await dropSnapshotImage(engine, reference, ctx)
+}
+
+/** With memory, the container itself runs on from there; without, see `restoreDisk`. */
+export async function restore(machines: Machines, id: string, tag: string, ctx: CallContext): Promise<MachineRef> {
+  const { place, config } = await subject(machines, id, ctx)
+  const memories = await checkpoints(place, ctx)
+  const saved = memories.find((memory) => memory.tag === tag)
+  if (saved) {
+    await startFromCheckpoint(place, saved.name)
+    machines.started(id)
+    return refOf(id, config)
+  }
+  if (memories.length === 0) return restoreDisk(machines, id, tag, ctx)
+  const tags = memories.map((memory) => memory.tag).join(', ')
+  throw new VMKitError('CONFLICT', `Restoring the disk makes a new container, and the engine keeps memory with the old one`, {
+    driver: 'docker',
+    vmId: id,
+    hint: `Delete the memory snapshots of this machine first: ${tags}`,
+  })
 }
 
 /**
  * A new container from the image takes the place and the name of the old one. It is made first, under another name and
  * marked as a replacement: whoever dies in between leaves either the old machine, or the new one, never none.
  */
-export async function restore(machines: Machines, id: string, tag: string, ctx: CallContext): Promise<{ id: string }> {
+async function restoreDisk(machines: Machines, id: string, tag: string, ctx: CallContext): Promise<MachineRef> {
   const { engine, uid, config, container } = await subject(machines, id, ctx)
   const { Id: image } = await requireImage(engine, uid, id, tag, ctx)
   const earlier = Object.keys(container.Config.Labels ?? {}).filter((key) => key.startsWith(LABEL.previous))
   const extraLabels = Object.fromEntries([...earlier, `${LABEL.previous}${id}`].map((key) => [key, 'true']))
   const next = await createContainer(engine, undefined, config, ctx, {
-    containerName: `${config.name}.${randomUUID().slice(0, 8)}`,
+    containerName: `${config.name}.${crypto.randomUUID().slice(0, 8)}`,
     image,
     uid,
     extraLabels: { ...extraLabels, [LABEL.replaces]: id, [LABEL.restoredFrom]: tag },
@@ -75,26 +108,26 @@ export async function restore(machines: Machines, id: string, tag: string, ctx: 
   }
   machines.forget(id)
   await engine.json({ method: 'POST', path: `/containers/${next}/rename`, query: { name: config.name }, signal, context: { vmId: next } })
-  return { id: next }
+  return refOf(next, config)
 }
 
-export async function clone(
-  machines: Machines,
-  id: string,
-  { tag, name, labels }: CloneRequest,
-  ctx: CallContext,
-): Promise<{ id: string }> {
-  const { engine, uid, config } = await subject(machines, id, ctx)
+export async function clone(machines: Machines, id: string, { tag, name, labels }: CloneRequest, ctx: CallContext): Promise<MachineRef> {
+  const { engine, uid, config, place } = await subject(machines, id, ctx)
+  if (await findCheckpoint(place, tag, ctx))
+    throw new VMKitError('UNSUPPORTED', NO_MEMORY_CLONE, { driver: 'docker', vmId: id, capability: 'clone.memory' })
   const { Id: image } = await requireImage(engine, uid, id, tag, ctx)
   const own = Object.fromEntries(Object.entries(config.labels).filter(([key]) => !key.startsWith('vmkit.')))
   const { ttl: _ttl, ...lasting } = config
-  return {
-    id: await createContainer(engine, undefined, { ...lasting, name, labels: { ...own, ...labels } }, ctx, { image, skipFiles: true }),
-  }
+  const made = { ...lasting, name, labels: { ...own, ...labels } }
+  return refOf(await createContainer(engine, undefined, made, ctx, { image, skipFiles: true }), made)
 }
+
+/** Why `clone.memory` is missing on every engine. */
+export const NO_MEMORY_CLONE = 'the engine restores memory only into the container that it was saved from'
 
 interface Subject {
   engine: Engine
+  place: Place
   container: ContainerInspect
   config: MachineConfig
   uid: string
@@ -105,11 +138,15 @@ async function subject(machines: Machines, id: string, ctx: CallContext): Promis
   const config = configOf(container.Config.Labels)
   const uid = container.Config.Labels?.[LABEL.uid]
   if (!config || !uid) throw invalidConfig('labels', 'the labels that vmkit gave the container', 'others', { driver: 'docker', vmId: id })
-  return { engine: await machines.engine(ctx), container, config, uid }
+  return { engine: await machines.engine(ctx), place: await machines.at(id, ctx), container, config, uid }
 }
 
 async function findImage(engine: Engine, uid: string, tag: string, ctx: CallContext) {
   return (await snapshotImages(engine, uid, ctx)).find((image) => image.tag === tag)
+}
+
+async function findCheckpoint(place: Place, tag: string, ctx: CallContext) {
+  return (await checkpoints(place, ctx)).find((memory) => memory.tag === tag)
 }
 
 async function requireImage(engine: Engine, uid: string, id: string, tag: string, ctx: CallContext) {

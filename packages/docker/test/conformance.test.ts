@@ -11,7 +11,8 @@ const socketPath = engineSocket()
 
 const ARCHIVED = 'vmkit-test/archived:1'
 const target = engineSocket('VMKIT_DOCKER_NEXT_SOCKET', false)
-for (const socket of [socketPath, target]) if (socket !== undefined) await ensureImage(socket)
+const podman = engineSocket('VMKIT_PODMAN_SOCKET', false)
+for (const socket of [socketPath, target, podman]) if (socket !== undefined) await ensureImage(socket)
 const registry = backendEnv('VMKIT_REGISTRY')
 /** The kit's commands, but busybox's nc wants other options. */
 function command(workload: Workload): string[] {
@@ -51,6 +52,31 @@ if (target !== undefined) {
     variant: 'next',
     only: ['lifecycle', 'exit', 'logs', 'exec', 'exec-streams', 'attach', 'events', 'snapshot', 'backend-down'],
     disrupt: { down: stopNext, up: startBackends },
+  })
+}
+
+// Podman's answer to Docker's API.
+if (podman !== undefined) {
+  conformance({
+    ...fixture(podman),
+    variant: 'podman',
+    // Not `files` and `hostile`: names with `*` or `[`, and labels that begin with `=`, are refused there. Not those that take minutes.
+    only: [
+      'manifest',
+      'create',
+      'lifecycle',
+      'identity',
+      'exit',
+      'logs',
+      'exec',
+      'exec-streams',
+      'ports',
+      'volumes-networks',
+      'snapshot',
+      'clone',
+      'bundle',
+      'unsupported',
+    ],
   })
 }
 

@@ -16,7 +16,6 @@ export const capabilities = Object.freeze({
   mounts: 'probe',
   volumes: 'probe',
   networks: 'probe',
-  restart: 'probe',
   'limits.cpu': 'probe',
   'limits.memory': 'probe',
   'limits.pids': 'probe',
@@ -34,4 +33,5 @@ export type KataCapabilities = typeof capabilities
 export const NEVER: Missing = {
   'snapshot.memory': "Kata's shim has no Checkpoint: the memory of a sandbox cannot be saved",
   'migrate.live': "Kata's shim has no Checkpoint: a running sandbox cannot be moved; `migrate.cold` moves a stopped one",
+  restart: "containerd's restart monitor was not brought to count the runs of a sandbox",
 }

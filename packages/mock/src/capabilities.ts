@@ -31,6 +31,7 @@ export const capabilities = Object.freeze({
   'snapshot.disk': true,
   'snapshot.memory': true,
   clone: true,
+  'clone.memory': true,
   'migrate.cold': true,
   'migrate.live': true,
   images: true,

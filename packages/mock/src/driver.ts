@@ -231,6 +231,8 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
     async clone(id, { tag, name, labels }, ctx): Promise<MachineRef> {
       const source = await on('clone', id, ctx)
       const saved = savedState(source, tag)
+      const reason = without['clone.memory']
+      if (saved.memory && reason !== undefined) throw new VMKitError('UNSUPPORTED', reason, { capability: 'clone.memory' })
       const userLabels = Object.entries(source.config.labels).filter(([key]) => !key.startsWith('vmkit.'))
       // Host ports that were asked for by number stay with the original.
       const ports = source.config.ports.map((port) => ({ ...port, host: 0 }))

@@ -68,6 +68,11 @@ const CASES: Case[] = [
     spoil: (driver) => ({ stop: (id, _options, ctx) => driver.stop(id, { graceMs: 0 }, ctx) }),
   },
   {
+    wrong: 'says that its backend guards delete, and deletes what runs',
+    caught: 'lifecycle: delete of a running machine needs force',
+    spoil: (driver) => ({ guards: ['delete'], delete: (id, _options, ctx) => driver.delete(id, { force: true }, ctx) }),
+  },
+  {
     wrong: 'refuses to start what runs',
     caught: 'states: the driver itself is idempotent, without the manager before it',
     spoil: (driver) => ({

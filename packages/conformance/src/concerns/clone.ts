@@ -62,7 +62,7 @@ export function clone(test: Test): void {
     }
   })
 
-  test('a clone with memory runs', { needs: ['snapshot.memory', 'clone'], limitMs: 90_000 }, async (t) => {
+  test('a clone with memory runs', { needs: ['snapshot.memory', 'clone', 'clone.memory'], limitMs: 90_000 }, async (t) => {
     const vm = await t.start({ does: 'idle' })
     await vm.snapshot('warm', { memory: true })
     const copy = (await vm.clone('warm', { name: t.name(), onDispose: 'detach' })) as FullVM

@@ -104,6 +104,14 @@ function calls(t: Tools, vm: FullVM): Partial<Record<Capability, () => Promise<u
           'exec.kill': () => vm.exec(nothing, { timeoutMs: 1000 }),
         }
       : {}),
+    ...(driver.missing.clone === undefined && driver.missing['snapshot.memory'] === undefined
+      ? {
+          'clone.memory': async () => {
+            await vm.snapshot('kit-memory', { memory: true })
+            await vm.clone('kit-memory', { name: t.name() })
+          },
+        }
+      : {}),
     ...(driver.missing.logs === undefined ? { 'logs.since': async () => all(vm.logs({ since: 0 })) } : {}),
   }
 }

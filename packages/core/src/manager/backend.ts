@@ -1,6 +1,6 @@
 import type { Capability } from '../capabilities.js'
 import type { CallContext, HostProbe, ListFilter, MachineRef, VMDriver } from '../driver.js'
-import { VMKitError } from '../errors.js'
+import { type ErrorCode, VMKitError } from '../errors.js'
 import type { MachineEvent, VMEvent, VMInfo, VMState, VMSummary } from '../machine.js'
 import { checkDriver } from '../registry.js'
 import { type GuardedOperation, legalStates, verdict } from '../states.js'
@@ -94,14 +94,31 @@ export class Backend {
   }
 
   async #guarded<T>({ guard, machine }: CallSpec<T>, ctx: OperationContext, run: (ctx: CallContext) => Promise<T>): Promise<T> {
-    if (guard && machine) {
-      const { state } = await this.driver.getStatus(machine.id, ctx)
-      const answer = verdict(guard, state)
-      if (answer === 'done') return undefined as T
-      if (answer === 'no') throw stateError(guard, state, machine.id)
-    }
+    if (!guard || !machine) return run(ctx)
+    // Whoever tells the events must know whether there was anything to do, so it looks first.
+    if (this.driver.guards?.includes(guard) && !this.events.areOurs) return this.#refusable(guard, machine, ctx, run)
+    if ((await this.#verdict(guard, machine, ctx)) === 'done') return undefined as T
     if (ctx.ended) throw ctx.ended
     return run(ctx)
+  }
+
+  /** Where the backend is the guard: the state is asked for to explain its refusal. */
+  async #refusable<T>(guard: GuardedOperation, machine: TargetMachine, ctx: OperationContext, run: (ctx: CallContext) => Promise<T>) {
+    try {
+      return await run(ctx)
+    } catch (refusal) {
+      if (ctx.ended || !(refusal instanceof VMKitError && REFUSALS.has(refusal.code))) throw refusal
+      if ((await this.#verdict(guard, machine, ctx, refusal)) === 'go') throw refusal
+      return undefined as T
+    }
+  }
+
+  /** @throws VMKitError `INVALID_STATE` with the state in it */
+  async #verdict(guard: GuardedOperation, { id }: TargetMachine, ctx: CallContext, cause?: VMKitError): Promise<'go' | 'done'> {
+    const { state } = await this.driver.getStatus(id, ctx)
+    const answer = verdict(guard, state)
+    if (answer === 'no') throw stateError(guard, state, id, cause)
+    return answer
   }
 
   async #run<T>(spec: CallSpec<T>, options: CallOptions | undefined, run: (ctx: OperationContext) => Promise<T>): Promise<T> {
@@ -232,6 +249,9 @@ export class Backend {
   }
 }
 
+// A machine that is gone is asked for as well: its successor may be known.
+const REFUSALS: ReadonlySet<ErrorCode> = new Set(['INVALID_STATE', 'CONFLICT', 'NOT_FOUND'])
+
 /** A context for what must be done although its caller has gone. */
 export function unhurried(): CallContext {
   return { signal: new AbortController().signal, deadline: undefined, report: () => {} }
@@ -243,7 +263,7 @@ function matches(summary: VMSummary, filter: ListFilter): boolean {
   return Object.entries(filter.labels ?? {}).every(([key, value]) => summary.labels[key] === value)
 }
 
-function stateError(operation: GuardedOperation, state: VMState, vmId: string): VMKitError {
+function stateError(operation: GuardedOperation, state: VMState, vmId: string, cause: VMKitError | undefined): VMKitError {
   return new VMKitError(
     'INVALID_STATE',
     `Cannot ${operation} a machine that is \`${state}\`; it must be ${legalStates(operation)
@@ -251,6 +271,7 @@ function stateError(operation: GuardedOperation, state: VMState, vmId: string): 
       .join(' or ')}`,
     {
       vmId,
+      ...(cause ? { cause } : {}),
       hint: operation === 'delete' ? 'Stop it first, or pass { force: true }' : undefined,
     },
   )

@@ -165,6 +165,7 @@ export interface CapabilityMethods {
     /** A new machine from a snapshot. Running when the snapshot has memory, else `created`. */
     clone(tag: string, options?: { name?: string; onDispose?: DisposePolicy } & CallOptions): Promise<VM>
   }
+  'clone.memory': unknown
   'migrate.cold': MigrateMethods
   'migrate.live': MigrateMethods
   images: unknown

@@ -1,0 +1,89 @@
+import { stat } from 'node:fs/promises'
+import { type CallContext, type MachineConfig, VMKitError } from '@vmkit/core/driver'
+import { type ImageConfig, type ImageSource, isImagePath, openImage as openAny } from '@vmkit/oci'
+import type { Containerd } from '../grpc/connection.js'
+import { hasCode } from '../grpc/errors.js'
+import type { ImageAccess } from './access.js'
+import { labelContent } from './content.js'
+import { baseLabels, snapshotLabel } from './gc-labels.js'
+import { placeImage } from './place.js'
+import { pullImage } from './pull.js'
+import { imageName, notFound, openImage } from './store.js'
+import { unpackImage } from './unpack.js'
+
+/** What a machine is made of. */
+export interface MachineImage {
+  /** As containerd knows it: for the container's `image`. */
+  name: string
+  config: ImageConfig
+  snapshotter: string
+  /** The snapshot below the machine's own; '' for an image without layers. */
+  parent: string
+  /** For the container, so that what it stands on stays. */
+  labels: Record<string, string>
+}
+
+/**
+ * The image of a config, pulled or imported as `pull` says, and unpacked. The lease holds its snapshots until the machine does.
+ * @throws `IMAGE_NOT_FOUND`, `INVALID_CONFIG` for a reference or archive that is none
+ */
+export async function ensureImage(access: ImageAccess, config: MachineConfig, lease: string, ctx: CallContext): Promise<MachineImage> {
+  const { driver } = access
+  const { image, pull } = config
+  if (image === undefined)
+    throw new VMKitError('INVALID_CONFIG', 'A container needs an image or a rootfs', { driver, field: 'config.image' })
+  const containerd = await access.containerd()
+  const path = isPath(image)
+  const name = path ? await importFile(access, image, ctx) : imageName(image, driver)
+  if (!path && pull === 'always') await pullImage(access, { reference: image }, ctx)
+  try {
+    return await unpacked(access, containerd, name, lease, ctx)
+  } catch (error) {
+    if (path || pull !== 'missing' || !hasCode(error, 'IMAGE_NOT_FOUND')) throw error
+  }
+  await pullImage(access, { reference: image }, ctx)
+  return unpacked(access, containerd, name, lease, ctx)
+}
+
+async function unpacked(access: ImageAccess, containerd: Containerd, name: string, lease: string, ctx: CallContext): Promise<MachineImage> {
+  await using source = await openImage(containerd, name, { signal: ctx.signal })
+  return unpackSource(access, source, { name, isNamed: true }, lease, ctx)
+}
+
+/**
+ * Snapshots of an image whose content is in the daemon. `name`: what the container says it is of; `isNamed`: whether the image has that
+ * name, or is only held by those who stand on it.
+ */
+export async function unpackSource(
+  access: ImageAccess,
+  source: ImageSource,
+  { name, isNamed }: { name: string; isNamed: boolean },
+  lease: string,
+  ctx: CallContext,
+): Promise<MachineImage> {
+  const containerd = await access.containerd()
+  const snapshotter = await access.snapshotter(ctx)
+  const { config, manifest, descriptor } = source
+  try {
+    const parent = await unpackImage(containerd, { config, manifest, snapshotter, lease }, ctx)
+    await labelContent(containerd, manifest.config.digest, snapshotLabel(config, snapshotter), ctx.signal)
+    return { name, config, snapshotter, parent, labels: baseLabels(descriptor.digest, isNamed) }
+  } catch (error) {
+    // Its name is there, and a part of it is not.
+    throw hasCode(error, 'NOT_FOUND') ? notFound(name, access.driver, error) : error
+  }
+}
+
+const isPath = (image: string) => isImagePath(image) || /^(oci|oci-archive|docker-archive):/.test(image)
+
+/** An archive or layout on this host. One without a name of its own gets one by its content. */
+async function importFile(access: ImageAccess, path: string, ctx: CallContext): Promise<string> {
+  const { driver } = access
+  if (isImagePath(path) && (await stat(path).catch(() => undefined)) === undefined) {
+    throw new VMKitError('INVALID_CONFIG', `There is no image at ${path}`, { driver, field: 'config.image' })
+  }
+  await using source = await openAny(path, { signal: ctx.signal, errors: { driver, field: 'config.image' } })
+  const name = source.reference ?? imageName(`localhost/vmkit/import:${source.descriptor.digest.replace(':', '-')}`, driver)
+  await placeImage(access, source, { name }, ctx)
+  return name
+}

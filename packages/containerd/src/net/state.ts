@@ -1,0 +1,37 @@
+/** What networks a machine has now, in its folder: whoever ends the machine can give them back. */
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import type { PublishedPort } from '@vmkit/core/driver'
+import type { CniResult } from './cni.js'
+import type { NetworkConf } from './cni-conf.js'
+
+export interface NetworkState {
+  netns: string
+  attachments: {
+    conf: NetworkConf
+    ifName: string
+    /** Its address in this network. */
+    address?: string
+    ip?: string
+    mac?: string
+    result?: CniResult
+  }[]
+  ports: PublishedPort[]
+}
+
+/** Written before the first thing is made, and again after each. */
+export function writeNetworkState(path: string, state: NetworkState): void {
+  writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 })
+  renameSync(`${path}.new`, path)
+}
+
+export function readNetworkState(path: string): NetworkState | undefined {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')) as NetworkState
+  } catch {
+    return undefined
+  }
+}
+
+export function forgetNetworkState(path: string): void {
+  rmSync(path, { force: true })
+}

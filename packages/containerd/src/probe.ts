@@ -1,0 +1,109 @@
+import { existsSync } from 'node:fs'
+import { availableParallelism, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
+import { cgroupTraits, cgroupVersion } from './cgroup.js'
+import type { Host } from './host.js'
+import { missingLogger } from './logs/logger.js'
+import { findPlugin } from './net/cni.js'
+import { missingRestartMonitor } from './restart.js'
+import { criuMissing } from './snapshots/criu.js'
+import { privateFolder } from './state-dir.js'
+import { runTool } from './tool.js'
+
+/** Capabilities that containerd never has here, with what a person wants to know. */
+const NEVER: Missing = {
+  devices: 'the runtime gives devices to a container only when it is created: `config.devices` works, attachDevice does not',
+  console: 'a container has no serial console; `attach` gives the terminal of its main process',
+  vnc: 'a container has no screen',
+  build: 'containerd builds no images; BuildKit, which does, is a daemon of its own',
+}
+
+export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
+  try {
+    const containerd = await host.containerd()
+    const { version } = await containerd.version.version({}, { signal: ctx.signal })
+    const { plugins } = await containerd.introspection.plugins({}, { signal: ctx.signal })
+    const found: HostProbe = {
+      available: true,
+      engine: `containerd ${version.replace(/^v/, '').replace(/~.*$/, '')}`,
+      missing: {
+        ...NEVER,
+        ...missingLimits(),
+        ...missingNetworks(host),
+        ...missingLogs(host),
+        ...(await missingRestart(host, ctx)),
+        ...(await missingMemory(host)),
+      },
+      resources: { cpus: availableParallelism(), memoryBytes: totalmem() },
+      details: {
+        socket: host.options.socketPath,
+        namespace: host.options.namespace,
+        version,
+        runtime: host.options.runtime,
+        snapshotter: await host.images.snapshotter(ctx),
+        snapshotters: plugins
+          .filter(({ type, initErr }) => type === 'io.containerd.snapshotter.v1' && !initErr)
+          .map(({ id }) => id)
+          .join(', '),
+        'transfer service': String(
+          plugins.some(({ type, id, initErr }) => type === 'io.containerd.grpc.v1' && id === 'transfer' && !initErr),
+        ),
+        'cgroup version': String(cgroupVersion()),
+        'CNI plugins': host.options.cni.binDirs.filter((folder) => existsSync(folder)).join(', ') || 'none',
+        CRIU: await criuVersion(),
+        'state folder': host.root,
+      },
+    }
+    return (await host.variation.refineProbe?.(found, ctx)) ?? found
+  } catch (error) {
+    ctx.signal.throwIfAborted()
+    const { message } = VMKitError.from(error)
+    return { available: false, reason: message, missing: NEVER, tried: [{ target: host.options.socketPath, result: message }] }
+  }
+}
+
+function missingLimits(): Missing {
+  const traits = cgroupTraits()
+  const lack = (what: string): string => `the kernel has no cgroup controller for ${what} here (cgroup v${cgroupVersion()})`
+  return {
+    ...(traits.cpu ? {} : { 'limits.cpu': lack('CPU time') }),
+    ...(traits.memory ? {} : { 'limits.memory': lack('memory') }),
+    ...(traits.pids ? {} : { 'limits.pids': lack('processes') }),
+    ...(traits.cpu || traits.memory || traits.pids ? {} : { resize: 'the kernel has no cgroup controllers here' }),
+    ...(traits.freezer ? {} : { pause: 'the kernel has no cgroup freezer here' }),
+  }
+}
+
+/** What the networks that vmkit makes are built from. */
+const PLUGINS = ['bridge', 'portmap', 'host-local']
+
+function missingNetworks({ options }: Host): Missing {
+  const lacking = PLUGINS.filter((type) => findPlugin(options.cni, type) === undefined)
+  if (lacking.length === 0) return {}
+  const reason = `the CNI plugins ${lacking.join(', ')} are in none of ${options.cni.binDirs.join(', ')}; Debian has them in containernetworking-plugins`
+  return { networks: reason, ports: reason }
+}
+
+function missingLogs({ options }: Host): Missing {
+  if (options.logs.mode === 'timestamps') {
+    const reason = missingLogger()
+    return reason === undefined ? {} : { logs: reason, 'logs.since': reason }
+  }
+  return { 'logs.since': "plain log files keep no times; the option `logs: { mode: 'timestamps' }` runs a logger that writes them" }
+}
+
+async function missingRestart(host: Host, ctx: CallContext): Promise<Missing> {
+  const reason = await missingRestartMonitor(host, ctx)
+  return reason === undefined ? {} : { restart: reason }
+}
+
+async function missingMemory({ options, root }: Host): Promise<Missing> {
+  const reason = await criuMissing(options.socketPath, options.runtime, join(privateFolder(root), 'criu.json'))
+  return reason === undefined ? {} : { 'snapshot.memory': reason, 'migrate.live': reason }
+}
+
+async function criuVersion(): Promise<string> {
+  const { code, stdout } = await runTool('criu', ['--version']).catch(() => ({ code: 1, stdout: '' }))
+  return code === 0 ? (/Version:\s*(\S+)/.exec(stdout)?.[1] ?? 'unknown') : 'none'
+}

@@ -1,0 +1,51 @@
+/** Folders of machines whose maker, or remover, was killed on the way. */
+import { readdirSync, rmdirSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import type { CallContext } from '@vmkit/core/driver'
+import { unmountFolder } from './files/mount.js'
+import { type Host, listMachines, type Machine } from './host.js'
+import { claimsOn } from './lock.js'
+import { releaseNetworkOf } from './net/connect.js'
+import { GONE, machineFolder, removeFolder } from './state-dir.js'
+
+/** Between a folder and the claim in it lies no more than this. */
+const CLAIMED_MS = 10_000
+
+/**
+ * A folder goes when the claim on it is that of a dead process and no container knows it. The claims are looked at before the
+ * containers: whoever lets go of one has made its container by then. The snapshot, if there was one, is the garbage collector's.
+ * `machines`: those of a moment ago, which spares the look at most folders.
+ */
+export async function sweepOrphans(host: Host, machines: readonly Machine[], ctx: CallContext): Promise<void> {
+  const before = new Set(machines.map(({ uid }) => uid))
+  const candidates = foldersOf(host).filter((name) => !before.has(name) && isAbandoned(host, name))
+  if (candidates.length === 0) return
+  const now = new Set((await listMachines(host, ctx)).map(({ uid }) => uid))
+  for (const uid of candidates.filter((candidate) => !now.has(candidate))) {
+    const folder = machineFolder(host.root, uid)
+    await releaseNetworkOf(host, folder, uid)
+    await unmountFolder(folder)
+    removeFolder(folder)
+  }
+}
+
+function foldersOf(host: Host): string[] {
+  try {
+    return readdirSync(join(host.root, 'machines'))
+  } catch {
+    return []
+  }
+}
+
+function isAbandoned(host: Host, name: string): boolean {
+  const { path } = machineFolder(host.root, name)
+  try {
+    if (name.startsWith(GONE)) rmSync(path, { recursive: true, force: true })
+    else if (claimsOn(path) === 'dead') return true
+    // Made, and its maker killed before the claim was in it. Of one that is in use this fails.
+    else if (Date.now() - statSync(path).mtimeMs > CLAIMED_MS) rmdirSync(path)
+    return false
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,60 @@
+/** A loopback proxy before a registry, which breaks connections off after so many bytes. */
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+
+export interface Cutter {
+  host: string
+  /** Breaks all connections once this many bytes more have gone to the client; `undefined`: never. */
+  cutAfter(bytes: number | undefined, then?: () => void): void
+  /** Bytes that went to clients. */
+  served(): number
+  close(): Promise<void>
+}
+
+export async function cutter(target: string): Promise<Cutter> {
+  const [host = '', port = ''] = target.split(':')
+  const open = new Set<Socket>()
+  let served = 0
+  let left: number | undefined
+  let onCut: (() => void) | undefined
+  const server = createServer((client) => {
+    const registry = connect(Number(port), host)
+    for (const socket of [client, registry]) {
+      open.add(socket)
+      socket.on('error', () => undefined)
+      socket.on('close', () => {
+        open.delete(socket)
+        client.destroy()
+        registry.destroy()
+      })
+    }
+    client.pipe(registry)
+    registry.on('data', (chunk: Buffer) => {
+      served += chunk.length
+      if (left !== undefined) left -= chunk.length
+      if (left !== undefined && left <= 0) {
+        left = undefined
+        for (const socket of open) socket.destroy()
+        onCut?.()
+        return
+      }
+      if (!client.write(chunk)) {
+        registry.pause()
+        client.once('drain', () => registry.resume())
+      }
+    })
+    registry.on('end', () => client.end())
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    host: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    cutAfter(bytes, then) {
+      left = bytes
+      onCut = then
+    },
+    served: () => served,
+    async close() {
+      for (const socket of open) socket.destroy()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}

@@ -1,0 +1,114 @@
+/** Machines that move: as a bundle, to another daemon, and with their memory. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createManager } from '@vmkit/core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { containerd as driver } from '../src/driver.js'
+import { connect, ensureTestImage, IMAGE, requireEngine, sockets, why } from './engine.js'
+
+const TICK = ['sh', '-c', 'i=0; while :; do i=$((i+1)); echo tick $i; echo $i > /data/count; sleep 0.1; done']
+const versions = Object.entries(sockets)
+
+for (const [index, [version, socket]] of versions.entries()) {
+  // Each one to the next: three daemons in a ring.
+  const target = versions[(index + 1) % versions.length]?.[1]
+  const runs = requireEngine(socket) && requireEngine(target)
+  describe.skipIf(!runs)(`moving on containerd ${version}${why(socket)}`, () => {
+    const namespaces = { here: `vmkit-here-${process.pid}-${index}`, there: `vmkit-there-${process.pid}-${index}` }
+    let folder = ''
+    const managerOf = (socketPath: string, name: keyof typeof namespaces) =>
+      createManager({ drivers: { containerd: driver({ socketPath, namespace: namespaces[name], stateDir: join(folder, name) }) } })
+    let here: ReturnType<typeof managerOf>
+    let there: ReturnType<typeof managerOf>
+
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'vmkit-containerd-test-'))
+      here = managerOf(socket as string, 'here')
+      there = managerOf(target as string, 'there')
+      await here.driver('containerd').probe()
+      await there.driver('containerd').probe()
+      await ensureTestImage(socket as string, namespaces.here)
+    })
+
+    afterAll(async () => {
+      await here.close()
+      await there.close()
+      for (const [each, namespace] of [
+        [socket, namespaces.here],
+        [target, namespaces.there],
+      ] as const) {
+        const link = connect(each as string, namespace)
+        const containerd = await link.get()
+        expect((await containerd.leases.list({})).leases).toEqual([])
+        const { images } = await containerd.images.list({})
+        expect(images.map(({ name }) => name).filter((name) => name.startsWith('vmkit.local/'))).toEqual([])
+        for (const { name } of images) await containerd.images.delete({ name, sync: true })
+        // What is left in a namespace keeps it from being deleted.
+        await containerd.namespaces.delete({ name: namespace })
+        link.close()
+      }
+      await rm(folder, { recursive: true, force: true })
+    })
+
+    const create = (command: string[]) =>
+      here.create({ image: IMAGE, pull: 'never', command, stop: { graceMs: 500 } }, { driver: 'containerd' })
+
+    it('as a bundle to another daemon, which has not its image', { timeout: 60_000 }, async () => {
+      const vm = await create(['sh', '-c', 'echo carried > /data/file; sleep 1000'])
+      await vm.start()
+      await vm.waitFor({ exec: ['test', '-s', '/data/file'], timeoutMs: 10_000 })
+      const copy = (await there.driver('containerd').importBundle(vm.exportBundle(), { name: 'carried' })) as unknown as typeof vm
+      await copy.start()
+      expect((await copy.exec(['cat', '/data/file'])).stdout).toBe('carried\n')
+      await copy.delete({ force: true })
+      await vm.delete({ force: true })
+    })
+
+    it('cold to another daemon', { timeout: 60_000 }, async () => {
+      const vm = await create(['sh', '-c', 'echo $RANDOM >> /data/file; sleep 1000'])
+      await vm.start()
+      await vm.waitFor({ exec: ['test', '-s', '/data/file'], timeoutMs: 10_000 })
+      const before = (await vm.exec(['cat', '/data/file'])).stdout
+      const { vm: arrived, bytes, downtimeMs } = await vm.migrate(there.lookup('containerd'))
+      const moved = arrived as unknown as typeof vm
+      expect(bytes).toBeGreaterThan(0)
+      expect(downtimeMs).toBeGreaterThan(0)
+      expect((await moved.exec(['head', '-n', '1', '/data/file'])).stdout).toBe(before)
+      await moved.delete({ force: true })
+    })
+
+    it('with its memory: back to a snapshot, as a clone, and live to another daemon', { timeout: 90_000 }, async ({ skip }) => {
+      const vm = await create(TICK)
+      const { missing } = await here.driver('containerd').probe()
+      if (!vm.supports('snapshot.memory') || !vm.supports('migrate.live')) {
+        expect(missing['snapshot.memory']).toMatch(/CRIU/)
+        await vm.delete()
+        return skip(`no CRIU: ${missing['snapshot.memory']}`)
+      }
+      await vm.start()
+      await vm.waitFor({ log: 'tick 5', timeoutMs: 10_000 })
+      const count = async (machine: typeof vm) => Number((await machine.exec(['cat', '/data/count'])).stdout)
+      await vm.snapshot('warm', { memory: true })
+      const saved = await count(vm)
+      expect((await vm.status()).state).toBe('running')
+      await vm.waitFor({ log: 'tick 30', timeoutMs: 20_000 })
+      await vm.restore('warm')
+      expect((await vm.status()).state).toBe('running')
+      const back = await count(vm)
+      expect(back).toBeGreaterThanOrEqual(saved - 2)
+      expect(back).toBeLessThan(30)
+      const copy = (await vm.clone('warm', { onDispose: 'detach' })) as typeof vm
+      expect((await copy.status()).state).toBe('running')
+      expect(await count(copy)).toBeGreaterThanOrEqual(saved - 2)
+      await copy.delete({ force: true })
+      await vm.deleteSnapshot('warm')
+      const last = await count(vm)
+      const { vm: moved } = await vm.migrate(there.lookup('containerd'), { live: true })
+      const arrived = await count(moved as unknown as typeof vm)
+      expect(arrived).toBeGreaterThanOrEqual(last)
+      expect(arrived).toBeLessThan(last + 100)
+      await moved.delete({ force: true })
+    })
+  })
+}
