@@ -8,7 +8,7 @@ docker_private_port=5492
 docker_user=vmkit
 docker_password=loopback-only
 
-docker_install() { apt_install docker.io iptables busybox-static docker-registry apache2-utils curl openssl openssh-server; }
+docker_install() { apt_install docker.io crun iptables busybox-static docker-registry apache2-utils curl openssl openssh-server; }
 
 # docker_alive NAME: whether the process of this pid file lives, and is no other one that got its number.
 docker_alive() {
@@ -31,6 +31,7 @@ docker_daemon_up() {
     cat >"$dir/daemon.json" <<JSON
 {
   "experimental": true,
+  "runtimes": { "crun": { "path": "/usr/bin/crun" } },
   "hosts": ["unix://$dir/docker.sock"],
   "data-root": "${VMKIT_DOCKER_DATA:-/var/lib/vmkit-docker}",
   "exec-root": "$dir/exec",

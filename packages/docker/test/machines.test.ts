@@ -1,6 +1,8 @@
 /** What only a real engine can show, beside what the conformance kit asks of every driver. */
 import { execFileSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { VMKitError } from '@vmkit/core'
@@ -18,6 +20,8 @@ import {
   tcpProxy,
   why,
 } from './support.js'
+
+const hasCrun = requireEngine() && Object.hasOwn(await runtimesOfEngine(), 'crun')
 
 describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
   let manager: DockerManager
@@ -196,7 +200,7 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
   })
 
   it('makes, starts, lists and deletes 200 machines, 16 at a time, and keeps no socket', async () => {
-    const before = openSockets()
+    const before = [openSockets(), openFiles()] as const
     const many = managerOf()
     const driver = many.driver('docker')
     const marks = { 'vmkit-test-many': 'true' }
@@ -216,8 +220,33 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
     await each(async (name) => (await driver.get(name)).delete({ force: true }))
     expect(await driver.list({ labels: marks })).toEqual([])
     await many.close()
-    await vi.waitFor(() => expect(openSockets()).toBeLessThanOrEqual(before))
+    await vi.waitFor(() => {
+      expect(openSockets()).toBeLessThanOrEqual(before[0])
+      expect(openFiles()).toBeLessThanOrEqual(before[1])
+    })
   }, 300_000)
+
+  it.skipIf(!hasCrun)(
+    `runs under crun, or says in its words why not${hasCrun ? '' : ' (not run: the engine has no runtime crun)'}`,
+    async () => {
+      await using vm = await handle().create(idle({ driverOptions: { docker: { runtime: 'crun' } } }))
+      expect((await vm.info()).details).toMatchObject({ runtime: 'crun' })
+      const refusal = await vm.start().then(
+        () => undefined,
+        (error: unknown) => error,
+      )
+      if (refusal === undefined) expect((await vm.exec(['echo', 'here'])).stdout).toBe('here\n')
+      else {
+        // crun 1.8 on a host whose cgroups are hybrid.
+        expect(refusal).toMatchObject({
+          code: expect.stringMatching(/BACKEND_ERROR|UNSUPPORTED/),
+          message: expect.stringMatching(/cgroup/),
+        })
+        expect((await vm.status()).state).toBe('created')
+      }
+      await vm.delete({ force: true })
+    },
+  )
 
   describe('bad input is one typed error in the words of the engine, and leaves nothing', () => {
     const name = 'vmkit-test-bad'
@@ -234,6 +263,8 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
       ['more CPUs than there are', { cpus: 4096 }, 'INVALID_CONFIG', /range of cpus/i],
       ['a network that is not there', { networks: ['vmkit-test-nonet'] }, 'NOT_FOUND', /network/i],
       ['an unknown runtime', { driverOptions: { docker: { runtime: 'nosuch' } } }, 'INVALID_CONFIG', /runtime/i],
+      ['an environment variable without a name', { env: { '': 'x' } }, 'INVALID_CONFIG', /config\.env/],
+      ['an environment variable with a NUL', { env: { A: 'x\0y' } }, 'INVALID_CONFIG', /config\.env/],
       ['a reference with shell characters', { image: 'a;rm$(x)' }, 'INVALID_CONFIG', /invalid reference format/],
     ]
     it.each(cases)('%s', async (_what, changes, code, words) => {
@@ -243,6 +274,38 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
       })()
       await expect(attempt).rejects.toMatchObject({ code, message: expect.stringMatching(words) })
       expect(await containerNames()).not.toContain(`/${name}`)
+    })
+
+    it("a name that is taken, by a container that is not vmkit's", async () => {
+      await raw(socketPath as string, 'POST', `/containers/create?name=${name}`, { Image: IMAGE, Cmd: ['true'] })
+      const before = await containerNames()
+      await expect(handle().create(idle({ name }))).rejects.toMatchObject({
+        code: 'ALREADY_EXISTS',
+        message: expect.stringMatching(/already in use by container/),
+      })
+      expect(await containerNames()).toEqual(before)
+      await raw(socketPath as string, 'DELETE', `/containers/${name}?force=1`)
+    })
+
+    it('a host port that is taken: the machine stays created, and starts when it is free', async () => {
+      const server = createServer()
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      const { port } = server.address() as AddressInfo
+      await using vm = await handle().create(idle({ ports: [{ guest: 80, host: port }] }))
+      await expect(vm.start()).rejects.toMatchObject({ code: 'CONFLICT', message: expect.stringMatching(/address already in use/) })
+      expect((await vm.status()).state).toBe('created')
+      await new Promise((resolve) => server.close(resolve))
+      await vm.start()
+      expect((await vm.endpoint(80)).port).toBe(port)
+      await vm.delete({ force: true })
+    })
+
+    it('a snapshot tag with shell characters', async () => {
+      await using vm = await handle().create(idle())
+      for (const tag of ['a;rm -rf /', '$(id)', '../up', '-x', 'a b']) {
+        await expect(vm.snapshot(tag)).rejects.toMatchObject({ code: 'INVALID_CONFIG', field: 'tag' })
+      }
+      expect(await vm.snapshots()).toEqual([])
     })
 
     it('a program that is not there: the machine stays created', async () => {
@@ -296,10 +359,19 @@ it('importing the driver loads no engine client', () => {
   expect(output.trim()).toBe('0')
 })
 
+async function runtimesOfEngine(): Promise<object> {
+  return (JSON.parse((await raw(socketPath as string, 'GET', '/info')).body) as { Runtimes: object }).Runtimes
+}
+
 /** Connections of this process to the engine. */
 function openSockets(): number {
   const resources = process.getActiveResourcesInfo()
   return resources.filter((name) => name === 'PipeWrap').length
+}
+
+/** Files, pipes and sockets of this process. */
+function openFiles(): number {
+  return readdirSync('/proc/self/fd').length
 }
 
 async function disposable<T extends { close(): Promise<void> }>(made: Promise<T>): Promise<T & AsyncDisposable> {

@@ -1,1 +1,3 @@
-export {}
+import './register.js'
+
+export { type KvmDriver, type KvmMachineOptions, type KvmOptions, kvm } from './driver.js'

@@ -12,7 +12,7 @@ afterAll(() => workshop?.remove())
 describe('a strict TypeScript app', () => {
   let app: string
   beforeAll(async () => {
-    app = await workshop.app('typescript', ['core', 'conformance', 'docker', 'mock', 'process'], '@types/node@20')
+    app = await workshop.app('typescript', ['core', 'conformance', 'docker', 'kvm', 'mock', 'oci', 'process'], '@types/node@20')
   }, 120_000)
 
   it.each(['typescript', 'typescript7'])('compiles with %s', async (compiler) => {
@@ -21,7 +21,7 @@ describe('a strict TypeScript app', () => {
 
   it('runs with all drivers registered', async () => {
     expect(JSON.parse(await run(app, ['out/main.js']))).toEqual({
-      drivers: ['docker', 'mock', 'process'],
+      drivers: ['docker', 'kvm', 'mock', 'process'],
       state: 'running',
       errorClass: 'VMKitError',
     })
@@ -48,11 +48,11 @@ describe('a CommonJS app', () => {
 describe('a bundled app', () => {
   let app: string
   beforeAll(async () => {
-    app = await workshop.app('bundled', ['core', 'docker', 'mock', 'process'])
+    app = await workshop.app('bundled', ['core', 'docker', 'kvm', 'mock', 'oci', 'process'])
   }, 120_000)
 
   it.each(Object.keys(bundlers))('keeps bare imports of drivers with %s', async (name) => {
     const entry = await bundlers[name]?.(app)
-    expect(JSON.parse(await run(app, [entry ?? '']))).toEqual({ drivers: ['docker', 'mock', 'process'], state: 'running' })
+    expect(JSON.parse(await run(app, [entry ?? '']))).toEqual({ drivers: ['docker', 'kvm', 'mock', 'process'], state: 'running' })
   })
 })

@@ -1,5 +1,6 @@
 import { createManager } from '@vmkit/core'
 import '@vmkit/docker'
+import '@vmkit/kvm'
 import '@vmkit/mock'
 import '@vmkit/process'
 

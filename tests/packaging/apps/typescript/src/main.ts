@@ -1,5 +1,6 @@
 import { createManager, VMKitError } from '@vmkit/core'
 import '@vmkit/docker'
+import '@vmkit/kvm'
 import '@vmkit/mock'
 import '@vmkit/process'
 
@@ -15,8 +16,8 @@ await vm.delete({ force: true })
 
 // Never called: it is here for the compiler, which refuses the name of a driver that is not installed.
 export function uninstalled(): unknown {
-  // @ts-expect-error no package in this app adds `kvm` to the DriverRegistry
-  return manager.driver('kvm')
+  // @ts-expect-error no package in this app adds `bhyve` to the DriverRegistry
+  return manager.driver('bhyve')
 }
 
 await manager.close()

@@ -1,0 +1,101 @@
+/** QEMU's guest agent over its socket: JSON texts, a line each, one client at a time (QEMU guest agent protocol reference). */
+import { randomInt } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { VMKitError } from '@vmkit/core/driver'
+import { DRIVER } from '../../errors.js'
+import { dial } from '../../qmp/dial.js'
+
+export interface AgentClient {
+  /** @throws VMKitError `GUEST_ERROR` with the agent's words */
+  call<T>(command: string, args?: Record<string, unknown>): Promise<T>
+  close(): void
+}
+
+/** Ends whatever half a command or answer an earlier client left: no JSON holds this byte ("guest-sync-delimited"). */
+const DELIMITER = 0xff
+const SYNC_AGAIN_MS = 1000
+
+/**
+ * Connects and makes sure that an agent listens. It may only be about to start: `signal` decides how long that may take.
+ * @throws VMKitError the reason of `signal`
+ */
+export async function connectAgent(path: string, signal: AbortSignal): Promise<AgentClient> {
+  const socket = await dial(path, signal)
+  let pending: Buffer = Buffer.alloc(0)
+  let lost: Error | undefined
+  let wake = (): void => {}
+  socket.on('data', (chunk: Buffer) => {
+    pending = Buffer.concat([pending, chunk])
+    wake()
+  })
+  socket.on('error', (error) => {
+    lost = error
+  })
+  socket.on('close', () => {
+    lost ??= new Error('the connection was closed')
+    wake()
+  })
+
+  /** The next line that holds a JSON text. */
+  async function line(limit: AbortSignal): Promise<{ return?: unknown; error?: { class: string; desc: string } }> {
+    for (;;) {
+      const end = pending.indexOf(0x0a)
+      if (end >= 0) {
+        const text = pending.subarray(0, end)
+        pending = pending.subarray(end + 1)
+        const clean = text
+          .subarray(text.lastIndexOf(DELIMITER) + 1)
+          .toString('utf8')
+          .trim()
+        if (clean !== '') return JSON.parse(clean)
+        continue
+      }
+      if (lost) throw new VMKitError('GUEST_ERROR', 'The guest ended, or its QEMU did', { driver: DRIVER, cause: lost })
+      await new Promise<void>((resolve, reject) => {
+        const onAbort = (): void => reject(limit.reason)
+        if (limit.aborted) return onAbort()
+        limit.addEventListener('abort', onAbort, { once: true })
+        wake = () => {
+          limit.removeEventListener('abort', onAbort)
+          resolve()
+        }
+      })
+    }
+  }
+
+  const client: AgentClient = {
+    async call<T>(command: string, args?: Record<string, unknown>) {
+      socket.write(`${JSON.stringify({ execute: command, ...(args ? { arguments: args } : {}) })}\n`)
+      const answer = await line(signal)
+      if (answer.error) {
+        throw new VMKitError('GUEST_ERROR', `The guest agent refused ${command}: ${answer.error.desc}`, { driver: DRIVER })
+      }
+      return answer.return as T
+    },
+    close: () => void socket.destroy(),
+  }
+  try {
+    await sync(socket, line, signal)
+    return client
+  } catch (error) {
+    socket.destroy()
+    throw error
+  }
+}
+
+/** Asks until the answer to the last question comes; a guest that boots reads none of the first. */
+async function sync(socket: Socket, line: (limit: AbortSignal) => Promise<{ return?: unknown }>, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    const id = randomInt(1, 2 ** 31)
+    socket.write(
+      Buffer.concat([Buffer.of(DELIMITER), Buffer.from(`${JSON.stringify({ execute: 'guest-sync-delimited', arguments: { id } })}\n`)]),
+    )
+    const soon = AbortSignal.timeout(SYNC_AGAIN_MS)
+    const limit = AbortSignal.any([signal, soon])
+    try {
+      for (;;) if ((await line(limit)).return === id) return
+    } catch (error) {
+      if (signal.aborted || !soon.aborted) throw error
+    }
+  }
+}

@@ -1,0 +1,145 @@
+/** Commands through QEMU's guest agent, which collects their output and gives it at their end. */
+import { constants } from 'node:os'
+import { type ByteSink, channel, type ExecExit, type ExecRequest, type ExecSession, type OutputChunk, VMKitError } from '@vmkit/core/driver'
+import { abortReason, DRIVER, invalidState } from '../../errors.js'
+import { isRunAlive, statusOf } from '../../state/run.js'
+import type { Machine } from '../../state/store.js'
+import { signalNumber } from '../session.js'
+import { type AgentClient, connectAgent } from './client.js'
+
+/** An agent that is there answers in milliseconds; one that is about to start, in the seconds of a boot. */
+const ANSWER_MS = 10_000
+const POLL_MS = [5, 10, 20, 40, 80, 160, 250]
+
+/** One conversation; others wait for its end, so it is short. */
+export async function withAgent<T>(machine: Machine, signal: AbortSignal, task: (agent: AgentClient) => Promise<T>): Promise<T> {
+  const { run, state } = statusOf(machine.folder)
+  if (!run || !isRunAlive(run)) throw invalidState(machine.id, 'reach the agent of', state)
+  const limit = AbortSignal.timeout(ANSWER_MS)
+  const agent = await connectAgent(machine.folder.agent, AbortSignal.any([signal, limit])).catch((error: unknown) => {
+    if (signal.aborted) throw abortReason(signal)
+    if (!limit.aborted) throw error
+    throw new VMKitError('GUEST_ERROR', `No guest agent answers in the machine within ${ANSWER_MS / 1000} s`, {
+      driver: DRIVER,
+      vmId: machine.id,
+      retryable: true,
+      hint: 'Install and start qemu-guest-agent in it, or wait until it has booted',
+      cause: error,
+    })
+  })
+  try {
+    return await task(agent)
+  } finally {
+    agent.close()
+  }
+}
+
+interface ExecStatus {
+  exited: boolean
+  exitcode?: number
+  signal?: number
+  'out-data'?: string
+  'err-data'?: string
+}
+
+/** A session of its own, for all it starts, so that it can be ended as a whole; in the folder that was asked for. */
+const WRAPPER = 'cd -- "$1" || exit 126; shift; exec "$@"'
+const AS_USER = 'exec su -s /bin/sh -c \'cd -- "$1" || exit 126; shift; exec "$@"\' -- "$0" sh "$@"'
+
+export async function agentExec(machine: Machine, request: ExecRequest, signal: AbortSignal): Promise<ExecSession> {
+  const { command, env = {}, workdir = '/', user, stdin = false } = request
+  const output = channel<OutputChunk>({ capacity: 2 })
+  const input: Buffer[] = []
+  let pid: number | undefined
+  let isOver = false
+  let killedBy: string | undefined
+
+  let begin = (): void => {}
+
+  async function run(): Promise<ExecExit> {
+    const wrapped = user === undefined ? ['-c', WRAPPER, 'sh', workdir, ...command] : ['-c', AS_USER, user, workdir, ...command]
+    const started = await withAgent(machine, signal, (agent) =>
+      agent.call<{ pid: number }>('guest-exec', {
+        path: 'setsid',
+        arg: ['/bin/sh', ...wrapped],
+        env: [
+          'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+          ...Object.entries(env).map(([name, value]) => `${name}=${value}`),
+        ],
+        'capture-output': true,
+        ...(input.length > 0 ? { 'input-data': Buffer.concat(input).toString('base64') } : {}),
+      }),
+    )
+    pid = started.pid
+    if (killedBy !== undefined) await kill(killedBy)
+    for (let round = 0; ; round += 1) {
+      const status = await withAgent(machine, new AbortController().signal, (agent) =>
+        agent.call<ExecStatus>('guest-exec-status', { pid: started.pid }),
+      )
+      if (status.exited) return finish(status)
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS[Math.min(round, POLL_MS.length - 1)]))
+    }
+  }
+
+  function finish(status: ExecStatus): ExecExit {
+    isOver = true
+    for (const [source, data] of [
+      ['stdout', status['out-data']],
+      ['stderr', status['err-data']],
+    ] as const) {
+      if (data !== undefined) void output.write({ source, data: Buffer.from(data, 'base64') })
+    }
+    output.end()
+    return status.signal === undefined
+      ? { exitCode: status.exitcode ?? null, signal: null }
+      : { exitCode: null, signal: nameOf(status.signal) }
+  }
+
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve
+  })
+  const ended = begun.then(run)
+  ended.catch((error: unknown) => {
+    isOver = true
+    output.end(error)
+  })
+  if (!stdin) begin()
+
+  const sink: ByteSink = {
+    async write(data) {
+      input.push(Buffer.from(data))
+    },
+    async end() {
+      begin()
+    },
+  }
+
+  async function kill(name = 'SIGKILL'): Promise<void> {
+    if (isOver) return
+    killedBy = name
+    begin()
+    // One that is being started is killed as soon as it is there.
+    if (pid === undefined) return
+    const arg = ['-c', 'kill "-$1" -- "-$2" 2>/dev/null || kill "-$1" "$2"', 'sh', String(signalNumber(name)), String(pid)]
+    await withAgent(machine, new AbortController().signal, (agent) => agent.call('guest-exec', { path: '/bin/sh', arg }))
+  }
+
+  return {
+    output,
+    stdin: sink,
+    async resize() {
+      throw new VMKitError('UNSUPPORTED', 'A command of the guest agent has no terminal', { driver: DRIVER, operation: 'resize' })
+    },
+    kill,
+    wait: () => ended,
+    async [Symbol.asyncDispose]() {
+      if (isOver) return
+      await kill()
+      await ended.catch(() => {})
+    },
+  }
+}
+
+function nameOf(number: number): string {
+  return Object.entries(constants.signals).find(([, value]) => value === number)?.[0] ?? `SIG${number}`
+}

@@ -1,0 +1,87 @@
+import { lazily, type MachineConfig, validate } from '@vmkit/core/driver'
+import * as z from '@vmkit/core/schema'
+import { DRIVER } from './errors.js'
+import { isAllowedExtra } from './qemu/extra.js'
+
+/** `driverOptions.kvm` of a machine: what only a virtual machine has. */
+export interface KvmMachineOptions {
+  /** Default `q35`. `microvm` boots fastest and takes no devices while it runs. */
+  machine?: 'q35' | 'pc' | 'microvm'
+  /** Default: the driver's. */
+  accel?: 'auto' | 'kvm' | 'tcg'
+  /** Boot by UEFI instead of the BIOS (Debian: package `ovmf`). Not with `microvm`. */
+  uefi?: boolean
+  /** QEMU's name of a processor, with `,+feature` and `,-feature`, such as `Skylake-Server,+pcid`. */
+  cpu?: string
+  topology?: { sockets?: number; cores?: number; threads?: number }
+  /** Most vCPUs that `resize` may reach while it runs. Default: `cpus`. */
+  maxCpus?: number
+  /** Memory in huge pages of the host. */
+  hugepages?: boolean
+  /** A screen, reached by `vnc()` and `screenshot()`. `password`: VNC asks for one, which `vnc()` tells. Default false. */
+  screen?: boolean | { password: boolean }
+  /** Network other than the default, QEMU's own user-mode network, which needs no privileges and reaches outside. */
+  network?:
+    | { kind: 'user'; restrict?: boolean }
+    | { kind: 'none' }
+    /** An interface that is there. */
+    | { kind: 'tap'; ifname: string; vhost?: boolean }
+    /** A bridge that QEMU's bridge helper may use. */
+    | { kind: 'bridge'; bridge: string; helper?: string }
+    /** A UNIX socket of a switch such as DPDK's. */
+    | { kind: 'vhost-user'; path: string; queues?: number }
+  /** Free PCI Express ports of a q35 for devices that come later. Default 2. */
+  hotplugPorts?: number
+  /** Further arguments of QEMU: options that add something, not those by which vmkit steers. */
+  extraArguments?: readonly string[]
+}
+
+const schema = lazily(() => {
+  const text = z.string().check(z.refine((value) => value !== '' && !value.includes('\0'), 'a text that is not empty'))
+  const path = z.string().check(z.refine((value) => value.startsWith('/') && !value.includes('\0'), 'an absolute path'))
+  const ifname = z.string().check(z.refine((value) => /^[\w.-]{1,15}$/.test(value), 'the name of a network interface'))
+  const count = z.optional(
+    z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= 1 && value <= 1024, 'a whole number from 1 to 1024')),
+  )
+  const flag = z.optional(z.boolean())
+  return z.strictObject({
+    machine: z.optional(z.enum(['q35', 'pc', 'microvm'])),
+    accel: z.optional(z.enum(['auto', 'kvm', 'tcg'])),
+    uefi: flag,
+    cpu: z.optional(
+      z
+        .string()
+        .check(
+          z.refine((value) => /^[A-Za-z][\w.-]*(,[+-][\w.-]+|,[a-z][\w.-]*=[\w.-]+)*$/.test(value), "a processor such as 'Haswell,+pcid'"),
+        ),
+    ),
+    topology: z.optional(z.strictObject({ sockets: count, cores: count, threads: count })),
+    maxCpus: count,
+    hugepages: flag,
+    screen: z.optional(z.union([z.boolean(), z.strictObject({ password: z.boolean() })])),
+    network: z.optional(
+      z.discriminatedUnion('kind', [
+        z.strictObject({ kind: z.literal('user'), restrict: flag }),
+        z.strictObject({ kind: z.literal('none') }),
+        z.strictObject({ kind: z.literal('tap'), ifname, vhost: flag }),
+        z.strictObject({ kind: z.literal('bridge'), bridge: ifname, helper: z.optional(path) }),
+        z.strictObject({ kind: z.literal('vhost-user'), path, queues: count }),
+      ]),
+    ),
+    hotplugPorts: z.optional(
+      z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= 0 && value <= 16, 'a whole number from 0 to 16')),
+    ),
+    extraArguments: z.optional(z.array(text).check(z.refine(isAllowedExtra, 'options of QEMU that add something, each with its value'))),
+  })
+})
+
+/** @throws VMKitError `INVALID_CONFIG` naming the field below `config.driverOptions.kvm` */
+export function machineOptions(config: MachineConfig): KvmMachineOptions {
+  const given = config.driverOptions[DRIVER]
+  if (given === undefined) return {}
+  return validate(schema() as unknown as z.ZodMiniType<KvmMachineOptions>, given, {
+    root: `config.driverOptions.${DRIVER}`,
+    driver: DRIVER,
+    operation: 'create',
+  })
+}

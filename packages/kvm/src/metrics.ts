@@ -1,0 +1,68 @@
+/** What the host spends on a machine, and what QEMU counts of it. */
+import { readFileSync } from 'node:fs'
+import type { CallContext, MetricsReading } from '@vmkit/core/driver'
+import { invalidState } from './errors.js'
+import { command } from './lifecycle.js'
+import type { Qmp } from './qmp/client.js'
+import { DEFAULT_MEMORY } from './spec.js'
+import { withLock } from './state/lock.js'
+import { readStat, TICKS_PER_SECOND } from './state/proc.js'
+import { isRunAlive, statusOf } from './state/run.js'
+import type { Machine } from './state/store.js'
+
+const PAGE_BYTES = 4096
+const MS_PER_TICK = 1000 / TICKS_PER_SECOND
+
+interface BlockStats {
+  'node-name'?: string
+  qdev?: string
+  stats: { rd_bytes: number; wr_bytes: number }
+}
+
+/**
+ * CPU time is QEMU's own on the host, vCPUs included. Memory is what the host holds for it; the limit is what the balloon leaves
+ * the guest. Network bytes are those of a tap; user-mode networking counts none, so they are `null` there.
+ */
+export async function readMetrics(machine: Machine, ctx: CallContext): Promise<MetricsReading> {
+  const { run, state } = statusOf(machine.folder)
+  const stat = run?.qemu && readStat(run.qemu.pid)
+  if (!stat) throw invalidState(machine.id, 'read the metrics of', state)
+  const userMs = stat.userTicks * MS_PER_TICK
+  const systemMs = stat.systemTicks * MS_PER_TICK
+  const counted = await withLock(machine, 'metrics', ctx.signal, (signal) => command(machine, signal, (qmp) => count(qmp))).catch(
+    (error: unknown) => {
+      // It may have ended between the look at its state and the question.
+      throw isRunAlive(run) ? error : invalidState(machine.id, 'read the metrics of', statusOf(machine.folder).state)
+    },
+  )
+  return {
+    source: '/proc and QMP',
+    cpu: { usageMs: userMs + systemMs, userMs, systemMs },
+    memory: { usedBytes: stat.residentPages * PAGE_BYTES, limitBytes: counted.balloon ?? machine.config.memory ?? DEFAULT_MEMORY },
+    disk: counted.disk,
+    ...(run.details?.ifname === undefined ? {} : { network: tapCounters(String(run.details.ifname)) }),
+  }
+}
+
+async function count(qmp: Qmp): Promise<{ balloon: number | undefined; disk: { readBytes: number; writeBytes: number } }> {
+  const balloon = await qmp.execute<{ actual: number }>('query-balloon').catch(() => undefined)
+  const blocks = await qmp.execute<BlockStats[]>('query-blockstats')
+  const disks = blocks.filter(({ qdev }) => qdev !== undefined)
+  return {
+    balloon: balloon?.actual,
+    disk: {
+      readBytes: disks.reduce((sum, { stats }) => sum + stats.rd_bytes, 0),
+      writeBytes: disks.reduce((sum, { stats }) => sum + stats.wr_bytes, 0),
+    },
+  }
+}
+
+/** What the host received on a tap is what the guest sent. */
+function tapCounters(ifname: string): { rxBytes: number; txBytes: number } | null {
+  const read = (file: string): number => Number(readFileSync(`/sys/class/net/${ifname}/statistics/${file}`, 'latin1'))
+  try {
+    return { rxBytes: read('tx_bytes'), txBytes: read('rx_bytes') }
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest'
+import { resolveOptions } from './options.js'
+import { hasVirtualization, kvmProblem } from './qemu/accel.js'
+import { parseVersion } from './qemu/binary.js'
+
+describe('options', () => {
+  it.each([
+    [{ stateDir: 'relative' }, 'options.stateDir'],
+    [{ stateDir: '' }, 'options.stateDir'],
+    [{ stateDir: `/tmp/${'long/'.repeat(20)}` }, 'options.stateDir'],
+    [{ accel: 'xen' }, 'options.accel'],
+    [{ acel: 'kvm' }, 'options'],
+  ])('%j is refused by name', (options, field) => {
+    expect(() => resolveOptions(options as never)).toThrow(
+      expect.objectContaining({ code: 'INVALID_CONFIG', message: expect.stringContaining(field) }),
+    )
+  })
+
+  it('takes the longest state folder that its sockets fit in', () => {
+    const longest = `/${'x'.repeat(71)}`
+    expect(resolveOptions({ stateDir: longest }).stateDir).toBe(longest)
+    expect(() => resolveOptions({ stateDir: `${longest}x` })).toThrow(/shorter by 1 bytes/)
+  })
+})
+
+describe('the accelerator', () => {
+  it('is told by the flags of the processor', () => {
+    expect(hasVirtualization('processor : 0\nflags\t\t: fpu vme vmx sse\n')).toBe(true)
+    expect(hasVirtualization('flags\t\t: fpu svm\n')).toBe(true)
+    expect(hasVirtualization('flags\t\t: fpu vmx_like hypervisor\nbugs : svm\n')).toBe(false)
+  })
+
+  it('is not KVM without its device, and says why', () => {
+    expect(kvmProblem('/dev/no-such-kvm')).toContain('/dev/no-such-kvm')
+  })
+
+  it('comes with a QEMU whose version is read from its own words', () => {
+    expect(parseVersion('QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\n')).toBe('7.2.22')
+    expect(parseVersion('qemu-img version 7.2')).toBeUndefined()
+  })
+})

@@ -1,0 +1,54 @@
+import { accessSync, constants, existsSync } from 'node:fs'
+import { availableParallelism, totalmem } from 'node:os'
+import { dirname } from 'node:path'
+import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
+import type { Host } from './host.js'
+import { findProgram } from './qemu/binary.js'
+
+/** What no QEMU machine has, with what a person wants to know. */
+const NEVER: Missing = {
+  restart: 'nobody is there to start a machine again: there is no daemon',
+  'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
+}
+
+/** Looks at the host; makes nothing. */
+export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
+  const { stateDir } = host.options
+  const unavailable = (reason: string, rest: Partial<HostProbe> = {}): HostProbe => ({ available: false, reason, missing: NEVER, ...rest })
+  if (process.platform !== 'linux') return unavailable(`QEMU machines are run on Linux only, this is ${process.platform}`)
+  const blocked = unwritable(stateDir)
+  if (blocked !== undefined) return unavailable(`the state folder cannot be made or written: ${blocked}`)
+  try {
+    const qemu = await host.qemu()
+    const { accel, reason } = await host.accel(undefined, ctx.signal)
+    return {
+      available: true,
+      engine: `QEMU ${qemu.version} (${accel})`,
+      missing: { ...NEVER, ...(qemu.plan9 ? {} : { mounts: 'this QEMU was built without 9p (virtfs)' }) },
+      resources: { cpus: availableParallelism(), memoryBytes: totalmem() },
+      details: {
+        binary: qemu.path,
+        accelerator: accel,
+        'accelerator because': reason,
+        'qemu-img': findProgram('qemu-img') ?? 'not found',
+        sandbox: qemu.sandbox ? 'seccomp' : 'QEMU was built without',
+        stateDir,
+      },
+    }
+  } catch (error) {
+    ctx.signal.throwIfAborted()
+    const { message, evidence } = VMKitError.from(error)
+    return unavailable(message, evidence?.tried ? { tried: evidence.tried } : {})
+  }
+}
+
+/** The nearest folder that exists must let us in. */
+function unwritable(folder: string): string | undefined {
+  if (!existsSync(folder) && dirname(folder) !== folder) return unwritable(dirname(folder))
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK)
+    return undefined
+  } catch {
+    return `no right to write to ${folder}`
+  }
+}

@@ -1,0 +1,122 @@
+import { readdirSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { end, pause, start } from '../src/lifecycle.js'
+import { deleteSnapshot, listSnapshots, restore, snapshot } from '../src/snapshots/snapshots.js'
+import { readRun, statusOf } from '../src/state/run.js'
+import type { Machine } from '../src/state/store.js'
+import { missingQemu } from './bare-qemu.js'
+import { bed, ctx, problemOf, said, untilCount } from './counting-machine.js'
+
+const layersOf = ({ folder }: Machine) => readdirSync(folder.path).filter((name) => name.endsWith('.qcow2')).length
+const afterwards = (machine: Machine, from: number) =>
+  untilCount(machine, (all) => all.slice(from).filter(({ disk }) => disk !== undefined).length >= 3)
+
+describe.skipIf(missingQemu)(`snapshots${missingQemu ? `: ${missingQemu}` : ''}`, () => {
+  it('memory and disk are of one instant, and the machine goes on from there', async () => {
+    await using place = await bed()
+    const { host } = place
+    const machine = await place.counting()
+    const made = await snapshot(host, machine, 'a/../b "c",', { memory: true }, ctx)
+    expect(made).toMatchObject({ tag: 'a/../b "c",', memory: true })
+    expect(made.sizeBytes).toBeGreaterThan(100_000)
+    expect(statusOf(machine.folder).state).toBe('running')
+    const before = await afterwards(machine, said(machine).length)
+    expect(problemOf(before), 'the snapshot is nothing to the guest').toBeUndefined()
+
+    const length = before.length
+    expect(await restore(host, machine, 'a/../b "c",', ctx)).toEqual({ id: machine.id })
+    expect(statusOf(machine.folder).state).toBe('running')
+    const after = (await afterwards(machine, length)).slice(
+      said(machine).findIndex(({ memory }, index, all) => index > 0 && memory <= (all[index - 1]?.memory ?? 0)),
+    )
+    expect(after[0]?.memory).toBeLessThan(before.at(-1)?.memory ?? 0)
+    expect(problemOf(after)).toBeUndefined()
+    await restore(host, machine, 'a/../b "c",', ctx)
+    expect(statusOf(machine.folder).state).toBe('running')
+  })
+
+  it('of a paused machine, twice, and it stays paused', async () => {
+    await using place = await bed()
+    const { host } = place
+    const machine = await place.counting()
+    await pause(machine, 'pause', ctx)
+    await snapshot(host, machine, 'one', { memory: true }, ctx)
+    expect(statusOf(machine.folder).state).toBe('paused')
+    await snapshot(host, machine, 'two', { memory: true }, ctx)
+    await snapshot(host, machine, 'disk', { memory: false }, ctx)
+    expect(statusOf(machine.folder).state).toBe('paused')
+    await pause(machine, 'resume', ctx)
+    expect(problemOf(await afterwards(machine, said(machine).length))).toBeUndefined()
+    await restore(host, machine, 'one', ctx)
+    await restore(host, machine, 'two', ctx)
+    expect((await listSnapshots(machine)).map(({ tag, memory }) => [tag, memory])).toEqual([
+      ['one', true],
+      ['two', true],
+      ['disk', false],
+    ])
+  })
+
+  it('of the disk: restored the machine is stopped, and starts from what the disk was', async () => {
+    await using place = await bed()
+    const { host } = place
+    const machine = await place.counting()
+    await untilCount(machine, (all) => all.some(({ disk }) => disk === 64))
+    await snapshot(host, machine, 'clean', { memory: false }, ctx)
+    await afterwards(machine, said(machine).length)
+    await restore(host, machine, 'clean', ctx)
+    expect(statusOf(machine.folder).state).toBe('stopped')
+    const length = said(machine).length
+    await start(host, machine, ctx)
+    const first = (await afterwards(machine, length)).slice(length).find(({ disk }) => disk !== undefined)
+    expect(first?.memory, 'it counts from the beginning').toBe(64)
+    expect(first?.disk, 'and finds what the disk held then').toBeGreaterThanOrEqual(128)
+  })
+
+  it('keep what others stand on, and leave nothing when they go', async () => {
+    await using place = await bed()
+    const { host } = place
+    const machine = await place.counting()
+    for (const tag of ['one', 'two', 'three']) await snapshot(host, machine, tag, { memory: false }, ctx)
+    expect(layersOf(machine)).toBe(4)
+    await restore(host, machine, 'one', ctx)
+    expect(layersOf(machine), 'the top that was thrown away is gone').toBe(4)
+    await deleteSnapshot(host, machine, 'three', ctx)
+    expect(layersOf(machine)).toBe(3)
+    await deleteSnapshot(host, machine, 'two', ctx)
+    await deleteSnapshot(host, machine, 'one', ctx)
+    expect(layersOf(machine)).toBe(2)
+    await expect(deleteSnapshot(host, machine, 'one', ctx)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    await expect(restore(host, machine, 'one', ctx)).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    await start(host, machine, ctx)
+    await afterwards(machine, said(machine).length)
+  })
+
+  it('are refused with the reason, and leave nothing', async () => {
+    await using place = await bed()
+    const { host } = place
+    const machine = await place.counting()
+    await snapshot(host, machine, 'one', { memory: false }, ctx)
+    await expect(snapshot(host, machine, 'one', { memory: true }, ctx)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+    const run = readRun(machine.folder)
+    if (run) await end(host, machine, run, ctx.signal)
+    await expect(snapshot(host, machine, 'stopped', { memory: true }, ctx)).rejects.toMatchObject({ code: 'INVALID_STATE' })
+    await snapshot(host, machine, 'at rest', { memory: false }, ctx)
+    expect((await listSnapshots(machine)).length).toBe(2)
+    expect(layersOf(machine)).toBe(3)
+  })
+
+  it('that is aborted leaves the machine running', async () => {
+    await using place = await bed()
+    const { host } = place
+    const machine = await place.counting()
+    const controller = new AbortController()
+    const making = snapshot(host, machine, 'one', { memory: true }, { ...ctx, signal: controller.signal })
+    await untilCount(machine, () => readdirSync(machine.folder.path).length > 0)
+    controller.abort()
+    await expect(making).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(statusOf(machine.folder).state).toBe('running')
+    expect(await listSnapshots(machine)).toEqual([])
+    expect(readdirSync(machine.folder.snapshots)).toEqual([])
+    expect(problemOf(await afterwards(machine, said(machine).length))).toBeUndefined()
+  })
+})
