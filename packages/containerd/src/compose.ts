@@ -11,6 +11,7 @@ import { findByName, findMachine, type Host, listMachines, taskOf } from './host
 import { imageAccess } from './images/access.js'
 import { lazyImages } from './images/lazy.js'
 import { infoOf, statusOf, summaryOf } from './inspect.js'
+import { logKeeper } from './logs/cap.js'
 import { machineLogs } from './logs/machine-logs.js'
 import { readMetrics } from './metrics.js'
 import { ensureNamespace } from './namespace.js'
@@ -29,6 +30,9 @@ import type { Variation } from './variation.js'
 import { containerdVolumes } from './volumes.js'
 
 export type ContainerdDriver = VMDriver<ContainerdCapabilities>
+
+/** Each looks at the task itself, under the machine's lock where that matters. */
+const GUARDS = Object.freeze(['start', 'stop', 'kill', 'delete', 'exec'] as const)
 
 const FIELDS = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices', 'driverOptions'] as const)
 
@@ -50,6 +54,7 @@ export function containerdDriver<C extends CapabilityManifest>(
     connection: link,
     containerd: ready,
     fifos: fifoPool(root),
+    logKeeper: logKeeper(parsed, root),
     images: { ...imageAccess(link, parsed), containerd: ready },
     root,
   }
@@ -61,6 +66,7 @@ export function containerdDriver<C extends CapabilityManifest>(
     fields: FIELDS,
     durability: 'host',
     isolation: variation.isolation,
+    guards: GUARDS,
 
     probe: (ctx) => probe(host, ctx),
     create: async (config, ctx) => ({ id: await createMachine(host, config, ctx) }),
@@ -114,6 +120,7 @@ export function containerdDriver<C extends CapabilityManifest>(
 
     async close() {
       host.fifos.close()
+      host.logKeeper.close()
       link.close()
     },
   }

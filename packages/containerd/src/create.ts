@@ -16,6 +16,7 @@ import { machineOptions } from './machine-options.js'
 import { checkNetworks } from './net/networks.js'
 import { containerIdOf, extensionsOf, idOf, LABEL, type MachineRecord } from './record.js'
 import { restartPolicy } from './restart.js'
+import { runtimeOptions } from './runtime.js'
 import { prepareRootfs, removeRootfs } from './snapshots/rootfs.js'
 import { buildSpec, type ImageProcess, workdirOf } from './spec/build.js'
 import { hostDevices } from './spec/devices.js'
@@ -107,7 +108,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
           id: containerId,
           labels: { [LABEL.mark]: driver, [LABEL.uid]: uid, ...image.labels },
           image: image.name,
-          runtime: { name: host.options.runtime, ...(variation.runtimeOptions ? { options: variation.runtimeOptions } : {}) },
+          runtime: { name: host.options.runtime, options: runtimeOptions(host, containerd) },
           spec: specAny(variation.adaptSpec?.(spec, config) ?? spec),
           snapshotter,
           snapshotKey: key,

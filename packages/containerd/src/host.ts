@@ -8,6 +8,7 @@ import type { Container } from './grpc/generated/containers_pb.js'
 import type { Process } from './grpc/generated/task_types_pb.js'
 import type { AnyInit } from './grpc/messages.js'
 import type { ImageAccess } from './images/access.js'
+import type { LogKeeper } from './logs/cap.js'
 import type { ParsedOptions } from './options.js'
 import { containerIdOf, idOf, LABEL, type MachineRecord, partsOfId, recordOf } from './record.js'
 import { type MachineFolder, machineFolder } from './state-dir.js'
@@ -24,6 +25,7 @@ export interface Host {
   containerd(): Promise<Containerd>
   fifos: FifoPool
   images: ImageAccess
+  logKeeper: LogKeeper
   /** `stateDir/<namespace>`. */
   root: string
 }

@@ -1,8 +1,9 @@
+import { readFileSync } from 'node:fs'
 import { type CallContext, type MetricsReading, VMKitError } from '@vmkit/core/driver'
 import type { Metrics as V1 } from './grpc/generated/cgroup1_metrics_pb.js'
 import type { Metrics as V2 } from './grpc/generated/cgroup2_metrics_pb.js'
 import type { Packed } from './grpc/messages.js'
-import { findMachine, type Host } from './host.js'
+import { findMachine, type Host, taskOf } from './host.js'
 import { timeOf } from './inspect.js'
 
 const NANOS_PER_MS = 1e6
@@ -11,13 +12,33 @@ const MICROS_PER_MS = 1e3
 const NO_LIMIT = 2 ** 62
 
 export async function readMetrics(host: Host, id: string, ctx: CallContext): Promise<MetricsReading> {
-  const { containerId } = await findMachine(host, id, ctx)
+  const { containerId, record } = await findMachine(host, id, ctx)
   const containerd = await host.containerd()
-  const { metrics } = await containerd.tasks.metrics({ filters: [`id==${containerId}`] }, { signal: ctx.signal, vmId: id })
+  const [{ metrics }, task] = await Promise.all([
+    containerd.tasks.metrics({ filters: [`id==${containerId}`] }, { signal: ctx.signal, vmId: id }),
+    taskOf(host, containerId, ctx, id),
+  ])
   const metric = metrics.find((candidate) => candidate.id === containerId)
   if (!metric) throw new VMKitError('INVALID_STATE', 'A machine that does not run has no metrics', { vmId: id })
   const at = timeOf(metric.timestamp) ?? Date.now()
-  return { at, ...(host.variation.refineMetrics?.(metricsOf(containerd.unpack(metric.data))) ?? metricsOf(containerd.unpack(metric.data))) }
+  const told = metricsOf(containerd.unpack(metric.data))
+  const sharesHost = record.config.networks.some(({ name }) => name === 'host')
+  // The shim of runc tells of the network on some versions only, and the kernel always.
+  const network = told.network ?? (task && !host.variation.sandboxed && !sharesHost ? networkOf(task.pid) : null)
+  const reading = { ...told, network }
+  return { at, ...(host.variation.refineMetrics?.(reading) ?? reading) }
+}
+
+/** All interfaces of a process but loopback (proc(5), /proc/pid/net/dev). */
+function networkOf(pid: number): MetricsReading['network'] {
+  try {
+    const rows = readFileSync(`/proc/${pid}/net/dev`, 'latin1').split('\n').slice(2)
+    const others = rows.map((row) => row.trim().split(/[\s:]+/)).filter(([name]) => name && name !== 'lo')
+    const sumOf = (column: number): number => others.reduce((total, fields) => total + Number(fields[column]), 0)
+    return others.length === 0 ? null : { rxBytes: sumOf(1), txBytes: sumOf(9) }
+  } catch {
+    return null
+  }
 }
 
 function metricsOf(packed: Packed | undefined): MetricsReading {

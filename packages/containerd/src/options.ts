@@ -45,6 +45,8 @@ export interface ParsedOptions extends ContainerdOptions {
   socketPath: string
   namespace: string
   runtime: string
+  /** The OCI runtime that the shim of runc is to run instead of runc. */
+  binary?: string
   stateDir: string
   cni: { binDirs: readonly string[]; confDir: string; subnet: string }
   logs: { mode: 'files' | 'timestamps'; maxBytes: number }
@@ -55,8 +57,9 @@ export const IDENTIFIER = /^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$/
 const LONGEST_IDENTIFIER = 76
 const DEFAULT_LOG_BYTES = 64 * 2 ** 20
 
-/** Short names of runtimes, as people know them. */
-const RUNTIMES: Readonly<Record<string, string>> = { runc: 'io.containerd.runc.v2' }
+const RUNC_SHIM = 'io.containerd.runc.v2'
+/** OCI runtimes that the shim of runc can run, by the name of their program. */
+const BINARIES = new Set(['runc', 'crun', 'youki'])
 
 const schema = lazily(() => {
   const text = z.string().check(z.minLength(1))
@@ -110,12 +113,13 @@ export function parseOptions(options: ContainerdOptions | undefined, driver: str
     driver,
     isSecret: (path) => path[0] === 'registries',
   })
-  const runtime = given.runtime ?? 'io.containerd.runc.v2'
+  const runtime = given.runtime ?? RUNC_SHIM
   return {
     ...given,
     socketPath: given.socketPath ?? '/run/containerd/containerd.sock',
     namespace: given.namespace ?? 'vmkit',
-    runtime: RUNTIMES[runtime] ?? runtime,
+    runtime: BINARIES.has(runtime) ? RUNC_SHIM : runtime,
+    ...(BINARIES.has(runtime) && runtime !== 'runc' ? { binary: runtime } : {}),
     stateDir: given.stateDir ?? '/var/lib/vmkit/containerd',
     cni: {
       binDirs: given.cni?.binDirs ?? ['/opt/cni/bin', '/usr/lib/cni', '/usr/libexec/cni'],

@@ -76,7 +76,7 @@ function missingLimits(): Missing {
 }
 
 /** What the networks that vmkit makes are built from. */
-const PLUGINS = ['bridge', 'portmap', 'host-local']
+const PLUGINS = ['bridge', 'firewall', 'portmap', 'host-local']
 
 function missingNetworks({ options }: Host): Missing {
   const lacking = PLUGINS.filter((type) => findPlugin(options.cni, type) === undefined)

@@ -16,7 +16,7 @@ function command(workload: Workload): string[] {
 }
 
 async function fixture(socketPath: string | undefined, extra: Partial<ContainerdOptions> = {}) {
-  const namespace = 'vmkit-kit'
+  const { namespace = 'vmkit-kit' } = extra
   const stateDir = mkdtempSync(join(tmpdir(), 'vmkit-containerd-kit-'))
   afterAll(() => rmSync(stateDir, { recursive: true, force: true }))
   const options = { namespace, stateDir, socketPath: socketPath ?? '/run/vmkit-no-such.sock', ...extra }
@@ -86,7 +86,7 @@ const registry = backendEnv('VMKIT_REGISTRY')
 
 conformance({
   ...(await fixture(sockets['1.6'])),
-  ...(target === undefined ? {} : { createTarget: (await fixture(target)).createDriver }),
+  ...(target === undefined ? {} : { createTarget: (await fixture(target, { namespace: 'vmkit-kit-target' })).createDriver }),
   ...(registry === undefined ? {} : { images: await imagesOf(registry) }),
 })
 

@@ -75,7 +75,7 @@ for (const [version, socket] of Object.entries(sockets)) {
       }
       await expect(images.import(noise(), 'vmkit-test/noise:1', never())).rejects.toMatchObject({ code: 'INVALID_CONFIG' })
       await expect(images.import(noise(), '../../etc', never())).rejects.toMatchObject({ code: 'INVALID_CONFIG' })
-      await expect(images.pull({ reference: 'nginx:1 27' }, never())).rejects.toMatchObject({ code: 'INVALID_CONFIG' })
+      await expect(images.pull({ reference: 'UPPER/case:1' }, never())).rejects.toMatchObject({ code: 'INVALID_CONFIG' })
       expect(await leftovers(containerd)).toEqual({ leases: [], active: [], snapshots: [] })
     })
 

@@ -1,1 +1,3 @@
-export {}
+import './register.js'
+
+export { type KataMachineOptions, type KataOptions, kata } from './driver.js'

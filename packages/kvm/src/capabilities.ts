@@ -26,6 +26,7 @@ export const capabilities = Object.freeze({
   'snapshot.disk': 'probe',
   'snapshot.memory': 'probe',
   clone: 'probe',
+  'clone.memory': 'probe',
   'migrate.cold': 'probe',
   'migrate.live': 'probe',
   bundle: 'probe',

@@ -7,7 +7,7 @@ import type { Qmp } from './qmp/client.js'
 import { DEFAULT_MEMORY } from './spec.js'
 import { withLock } from './state/lock.js'
 import { readStat, TICKS_PER_SECOND } from './state/proc.js'
-import { statusOf } from './state/run.js'
+import { isRunAlive, statusOf } from './state/run.js'
 import type { Machine } from './state/store.js'
 
 const PAGE_BYTES = 4096
@@ -29,7 +29,12 @@ export async function readMetrics(machine: Machine, ctx: CallContext): Promise<M
   if (!stat) throw invalidState(machine.id, 'read the metrics of', state)
   const userMs = stat.userTicks * MS_PER_TICK
   const systemMs = stat.systemTicks * MS_PER_TICK
-  const counted = await withLock(machine, 'metrics', ctx.signal, (signal) => command(machine, signal, (qmp) => count(qmp)))
+  const counted = await withLock(machine, 'metrics', ctx.signal, (signal) => command(machine, signal, (qmp) => count(qmp))).catch(
+    (error: unknown) => {
+      // It may have ended between the look at its state and the question.
+      throw isRunAlive(run) ? error : invalidState(machine.id, 'read the metrics of', statusOf(machine.folder).state)
+    },
+  )
   return {
     source: '/proc and QMP',
     cpu: { usageMs: userMs + systemMs, userMs, systemMs },

@@ -11,6 +11,7 @@ const FOREIGN_GUEST: Missing = {
   attach: 'it boots a system of its own, which has no main process; use console()',
   files: 'this driver moves files only in machines of an image or a root file system; use exec()',
   'files.archive': 'this driver moves files only in machines of an image or a root file system; use exec()',
+  'clone.memory': 'nobody in the guest would give the clone a name, addresses and randomness of its own',
   'limits.pids': 'it boots a system of its own, which limits its processes itself',
 }
 
@@ -25,6 +26,7 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
       'snapshot.disk': reason,
       'snapshot.memory': reason,
       clone: reason,
+      'clone.memory': reason,
       'migrate.cold': reason,
       'migrate.live': reason,
       bundle: reason,
@@ -35,8 +37,20 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
   const device = config.devices.find(({ type }) => type !== 'disk') ?? config.devices.find((disk) => disk.type === 'disk' && !disk.readOnly)
   if (device) {
     const reason = `its device ${device.id} is not its own: detach it first`
-    for (const capability of ['snapshot.disk', 'snapshot.memory', 'clone', 'migrate.cold', 'migrate.live', 'bundle'] as const)
+    for (const capability of [
+      'snapshot.disk',
+      'snapshot.memory',
+      'clone',
+      'clone.memory',
+      'migrate.cold',
+      'migrate.live',
+      'bundle',
+    ] as const)
       missing[capability] = reason
+  }
+  if (config.mounts.length > 0) {
+    const reason = 'QEMU does not save a machine that has a folder of the host mounted'
+    for (const capability of ['snapshot.memory', 'clone.memory', 'migrate.live'] as const) missing[capability] = reason
   }
   if (!boot.disks.some(({ id }) => id === 'disk')) missing.bundle = 'a bundle carries a disk, and it has none'
   if (boot.process === undefined) Object.assign(missing, FOREIGN_GUEST)

@@ -85,7 +85,7 @@ describe.skipIf(!hasQemu)(`clones${hasQemu ? '' : ' (not run: no QEMU; scripts/b
     await snapshot(host, machine, 'warm', { memory: true }, ctx)
     await snapshot(host, machine, 'clean', { memory: false }, ctx)
     const request = { tag: 'warm', name: 'clone', labels: {} }
-    await expect(clone(host, machine, request, ctx)).rejects.toMatchObject({ code: 'UNSUPPORTED', capability: 'clone' })
+    await expect(clone(host, machine, request, ctx)).rejects.toMatchObject({ code: 'UNSUPPORTED', capability: 'clone.memory' })
     await expect(clone(host, machine, { ...request, tag: 'none' }, ctx)).rejects.toMatchObject({ code: 'NOT_FOUND' })
     await expect(clone(host, machine, { ...request, name: machine.name }, ctx)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
     expect(readdirSync(join(place.stateDir, 'machines'))).toEqual([machine.id])

@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url))
 const APPS = fileURLToPath(new URL('../apps', import.meta.url))
-const PUBLIC = ['core', 'conformance', 'docker', 'kvm', 'mock', 'oci', 'process'] as const
+const PUBLIC = ['core', 'conformance', 'containerd', 'docker', 'kata', 'kvm', 'mock', 'oci', 'process'] as const
 
 type Package = (typeof PUBLIC)[number]
 

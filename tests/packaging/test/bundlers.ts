@@ -21,8 +21,8 @@ export const bundlers: Readonly<Record<string, (app: string) => Promise<string>>
       platform: 'node',
       format: 'esm',
       external: [EXTERNAL],
-      // CommonJS dependencies of ESM bundles need a require of their own.
-      banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)" },
+      // CommonJS dependencies of ESM bundles need a require of their own, under a name that no dependency imports.
+      banner: { js: "import { createRequire as makeRequire } from 'node:module'; const require = makeRequire(import.meta.url)" },
     })
     return outfile
   },
@@ -30,7 +30,7 @@ export const bundlers: Readonly<Record<string, (app: string) => Promise<string>>
   async rollup(app) {
     const bundle = await rollup({
       input: join(app, 'main.js'),
-      plugins: [nodeResolve({ preferBuiltins: true }), commonjs()],
+      plugins: [nodeResolve({ preferBuiltins: true, exportConditions: ['node'] }), commonjs()],
       external: [/^node:/, EXTERNAL],
     })
     await bundle.write({ dir: join(app, 'rollup'), format: 'esm', entryFileNames: '[name].mjs', chunkFileNames: '[name]-[hash].mjs' })

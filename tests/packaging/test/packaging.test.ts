@@ -51,7 +51,7 @@ describe('a bundled app', () => {
     app = await workshop.app('bundled', ['core', 'docker', 'kvm', 'mock', 'oci', 'process'])
   }, 120_000)
 
-  it.each(Object.keys(bundlers))('keeps bare imports of drivers with %s', async (name) => {
+  it.each(Object.keys(bundlers))('keeps bare imports of drivers with %s', { timeout: 120_000 }, async (name) => {
     const entry = await bundlers[name]?.(app)
     expect(JSON.parse(await run(app, [entry ?? '']))).toEqual({ drivers: ['docker', 'kvm', 'mock', 'process'], state: 'running' })
   })

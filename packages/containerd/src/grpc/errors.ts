@@ -29,7 +29,7 @@ const ROWS: readonly Row[] = [
   { words: /unable to find user|no matching entries in passwd|not an absolute path|invalid mount/i, means: 'INVALID_CONFIG' },
   {
     words:
-      /cannot start a container that has|process already finished|container not running|container not paused|is not running|not in (the )?\w+ state|already paused|paused state|cannot (pause|resume|delete) /i,
+      /cannot start a container that has|process already finished|container not running|container not paused|is not running|not in (the )?\w+ state|already paused|paused state|cannot (pause|resume|delete|exec) /i,
     means: 'INVALID_STATE',
   },
   // Somebody else writes the same blob.

@@ -1,14 +1,15 @@
 import type { CallContext, ImageInfo, PullRequest } from '@vmkit/core/driver'
-import { openRegistry, parseReference } from '@vmkit/oci'
+import { openRegistry } from '@vmkit/oci'
 import type { ImageAccess } from './access.js'
 import { type Placed, placeImage } from './place.js'
+import { readReference } from './store.js'
 
 type Credentials = NonNullable<PullRequest['auth']>
 
 /** From its registry into the daemon, by our own client: see docs/decisions for why not by containerd's Transfer service. */
 export async function pullImage(access: ImageAccess, request: Omit<PullRequest, 'policy'>, ctx: CallContext): Promise<Placed> {
   const { driver, options } = access
-  const reference = parseReference(request.reference, { driver })
+  const reference = readReference(request.reference, driver)
   const { registry } = reference
   await using source = await openRegistry(reference, {
     platform: request.platform,

@@ -1,6 +1,6 @@
 /** Images of the daemon: by name, with what a machine needs of one. */
-import { type CallContext, VMKitError } from '@vmkit/core/driver'
-import { type Descriptor, type ImageConfig, type ImageSource, type Manifest, openContent, parseReference } from '@vmkit/oci'
+import { type CallContext, invalidConfig, VMKitError } from '@vmkit/core/driver'
+import { type Descriptor, type ImageConfig, type ImageSource, type Manifest, openContent, parseReference, type Reference } from '@vmkit/oci'
 import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
 import { readBlob } from './content.js'
@@ -8,7 +8,17 @@ import { descriptorOf } from './descriptor.js'
 
 /** The name that containerd knows an image by. @throws `INVALID_CONFIG` */
 export function imageName(reference: string, driver: string): string {
-  return parseReference(reference, { driver }).canonical
+  return readReference(reference, driver).canonical
+}
+
+/** As Docker takes `UPPER/case` for a host called UPPER, so does the parser; whoever writes that means a repository. @throws `INVALID_CONFIG` */
+export function readReference(reference: string, driver: string): Reference {
+  const parsed = parseReference(reference, { driver })
+  const { registry } = parsed
+  if (!/[.:]/.test(registry) && registry !== registry.toLowerCase()) {
+    throw invalidConfig('config.image', 'a reference in lower case', reference, { driver })
+  }
+  return parsed
 }
 
 /** An image of the daemon as a source: to run, to export, to send. @throws `IMAGE_NOT_FOUND`, also when a part of it is missing */

@@ -115,7 +115,7 @@ export function logFile(path: string, start: number): LogFile {
   }
 }
 
-function readFloor(path: string): number {
+export function readFloor(path: string): number {
   try {
     return Number(readFileSync(`${path}.floor`, 'latin1')) || 0
   } catch {

@@ -64,6 +64,8 @@ export function bridgeConf(name: string, bridge: string, subnet: string): Networ
         ipam: { type: 'host-local', ranges: [[{ subnet }]], routes: [{ dst: '0.0.0.0/0' }] },
         capabilities: { ips: true, mac: true },
       },
+      // Where Docker is too, the host forwards nothing that no rule allows.
+      { type: 'firewall' },
       { type: 'portmap', capabilities: { portMappings: true }, snat: true },
     ],
   }

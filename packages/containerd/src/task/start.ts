@@ -1,6 +1,6 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { CallContext } from '@vmkit/core/driver'
+import { type CallContext, VMKitError } from '@vmkit/core/driver'
 import type { Descriptor } from '@vmkit/oci'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
@@ -9,6 +9,7 @@ import { findMachine, type Host, type Machine, taskOf, unaborted } from '../host
 import { withLock } from '../lock.js'
 import { connectNetworks, releaseNetworks } from '../net/connect.js'
 import { arm, disarm } from '../restart.js'
+import { runtimeOptions } from '../runtime.js'
 import { rootfsMounts } from '../snapshots/rootfs.js'
 import { discardTask, ended } from './stop.js'
 import { prepareStreams } from './streams.js'
@@ -20,7 +21,10 @@ export async function start(host: Host, id: string, ctx: CallContext): Promise<v
     // Read again: who held the lock before may have changed it.
     const machine = await findMachine(host, id, ctx)
     const task = await taskOf(host, machine.containerId, ctx, id)
-    if (task?.status === TASK_STATUS.running || task?.status === TASK_STATUS.paused) return
+    if (task?.status === TASK_STATUS.running) return
+    if (task?.status === TASK_STATUS.paused || task?.status === TASK_STATUS.pausing)
+      throw new VMKitError('INVALID_STATE', 'The machine is paused', { driver: host.driver, vmId: id })
+    host.logKeeper.begin()
     await startTask(host, machine, task, ctx)
   })
 }
@@ -56,7 +60,7 @@ export async function startTask(
         rootfs,
         ...streams,
         terminal: record.config.tty,
-        options: host.variation.runtimeOptions,
+        options: runtimeOptions(host, containerd),
         ...(checkpoint ? { checkpoint: { ...checkpoint, annotations: {}, size: BigInt(checkpoint.size) } } : {}),
       },
       { vmId: id },

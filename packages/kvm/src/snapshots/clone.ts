@@ -71,7 +71,7 @@ function refuseWithoutAgent({ id, boot }: Machine, { spec }: StoredSnapshot): vo
     {
       driver: DRIVER,
       vmId: id,
-      capability: 'clone',
+      capability: 'clone.memory',
       hint: 'Clone a snapshot of the disk, or restore this one in place',
     },
   )

@@ -1,0 +1,28 @@
+import { type MachineConfig, VMKitError } from '@vmkit/core/driver'
+
+export function unsupported(field: string, message: string, hint?: string): VMKitError {
+  return new VMKitError('UNSUPPORTED', message, { driver: 'kata', operation: 'create', field, hint })
+}
+
+/** What a container has and a sandbox cannot (kata-containers, docs/Limitations.md). @throws VMKitError `UNSUPPORTED` */
+export function refuseHostSharing({ networks, devices, driverOptions }: MachineConfig): void {
+  const at = networks.findIndex(({ name }) => name === 'host')
+  if (at >= 0)
+    throw unsupported(`config.networks.${at}`, 'A Kata sandbox has a kernel of its own, which cannot use the network of the host')
+  const device = devices.findIndex((each) => each.type === 'host' && !each.path.startsWith('/dev/vfio/'))
+  if (device >= 0) {
+    throw unsupported(
+      `config.devices.${device}`,
+      'Kata hands only VFIO groups (/dev/vfio/…) through to a sandbox; another device node would be that of the guest',
+    )
+  }
+  const own = (driverOptions.kata ?? {}) as Record<string, unknown>
+  for (const key of ['pidMode', 'ipcMode'] as const) {
+    if (own[key] !== undefined) {
+      throw unsupported(
+        `config.driverOptions.kata.${key}`,
+        'A Kata sandbox cannot share processes or IPC with the host: they are those of another kernel',
+      )
+    }
+  }
+}

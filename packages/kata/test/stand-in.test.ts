@@ -1,0 +1,129 @@
+/** What is Kata's own, on the STAND-IN: refusals, verified changes, and a sandbox that vanishes. */
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createManager, type VMConfig } from '@vmkit/core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type KataOptions, kata } from '../src/driver.js'
+import { ensureTestImage, IMAGE, leftovers, requireStandIn, STAND_IN, socketPath, stateFolder, why } from './stand-in.js'
+
+const namespace = 'vmkit-kata-test'
+const stateDir = stateFolder()
+const options: KataOptions = { namespace, stateDir, socketPath, runtime: STAND_IN, allowStandIn: true, cni: { subnet: '10.90.0.0/16' } }
+const managerOf = (changes: KataOptions = {}) => createManager({ drivers: { kata: kata({ ...options, ...changes }) } })
+const idle = (changes: VMConfig = {}): VMConfig => ({
+  image: IMAGE,
+  pull: 'never',
+  command: ['sh', '-c', "trap 'exit 0' TERM; while :; do sleep 0.1; done"],
+  ...changes,
+})
+
+describe.skipIf(!requireStandIn())(`kata${why}`, () => {
+  beforeAll(() => ensureTestImage(options))
+  afterAll(async () => expect(await leftovers(namespace, stateDir)).toEqual([]))
+
+  it('says in its probe that it is a stand-in, and refuses one that was not asked for', async () => {
+    await using manager = managerOf()
+    const probe = await manager.driver('kata').probe()
+    expect(probe).toMatchObject({ available: true, engine: expect.stringMatching(/^STAND-IN for Kata .*containerd 1\.6/) })
+    await using strict = managerOf({ allowStandIn: false })
+    expect(await strict.driver('kata').probe()).toMatchObject({ available: false, reason: expect.stringContaining("is not Kata's") })
+    await expect(strict.create(idle(), { driver: 'kata' })).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' })
+  })
+
+  it('refuses memory snapshots and live migration with the reason', async () => {
+    await using manager = managerOf()
+    await using vm = await manager.create(idle(), { driver: 'kata' })
+    for (const capability of ['snapshot.memory', 'migrate.live'] as const) {
+      expect(vm.supports(capability)).toBe(false)
+      expect((await manager.driver('kata').probe()).missing[capability]).toContain('no Checkpoint')
+    }
+    await expect(
+      (vm as unknown as { snapshot(tag: string, how: object): Promise<unknown> }).snapshot('x', { memory: true }),
+    ).rejects.toMatchObject({
+      code: 'UNSUPPORTED',
+      capability: 'snapshot.memory',
+      message: expect.stringContaining('no Checkpoint'),
+    })
+  })
+
+  it('refuses settings that the host does not allow, before anything is made', async () => {
+    await using manager = managerOf()
+    const settings = { hypervisor: { kernel: '/k' } }
+    await expect(manager.create(idle({ driverOptions: { kata: settings } }), { driver: 'kata' })).rejects.toMatchObject({
+      code: 'UNSUPPORTED',
+      field: 'config.driverOptions.kata.hypervisor.kernel',
+    })
+    await expect(manager.create(idle({ networks: ['host'] }), { driver: 'kata' })).rejects.toMatchObject({ code: 'UNSUPPORTED' })
+    expect(await leftovers(namespace, stateDir)).toEqual([])
+  })
+
+  it('puts allowed settings into the OCI spec', async () => {
+    await using manager = managerOf()
+    await using vm = await manager.create(idle({ driverOptions: { kata: { guestSeccomp: true, agent: { container_pipe_size: 4096 } } } }), {
+      driver: 'kata',
+    })
+    const details = (await vm.info()).details as { container: string }
+    const info = execFileSync(
+      'ctr',
+      ['--address', socketPath as string, '--namespace', namespace, 'containers', 'info', details.container],
+      { encoding: 'utf8' },
+    )
+    const { Spec, Runtime } = JSON.parse(info) as { Spec: { annotations: Record<string, string> }; Runtime: { Name: string } }
+    expect(Runtime.Name).toBe(STAND_IN)
+    expect(Spec.annotations).toMatchObject({
+      'io.katacontainers.config.runtime.disable_guest_seccomp': 'false',
+      'io.katacontainers.config.agent.container_pipe_size': '4096',
+    })
+  })
+
+  it('verifies a resize inside, and keeps what held before when it does not', async () => {
+    await using manager = managerOf()
+    const driver = manager.driver('kata')
+    await using vm = await driver.create(idle({ memory: '64MiB', cpus: 1 }))
+    await vm.start()
+    if (!vm.supports('resize')) throw new Error('no cgroups')
+    await vm.resize({ memory: '96MiB', cpus: 0.5 })
+    expect((await vm.info()).config).toMatchObject({ memory: 96 * 2 ** 20, cpus: 0.5 })
+    // An image without a cat cannot show that the limits hold.
+    await vm.exec(['rm', '/bin/cat'])
+    await expect(vm.resize({ memory: '80MiB' })).rejects.toMatchObject({ code: 'GUEST_ERROR', message: expect.stringContaining('cat') })
+    expect((await vm.info()).config).toMatchObject({ memory: 96 * 2 ** 20 })
+  })
+
+  it('is gone when a SIGKILL is over', async () => {
+    await using manager = managerOf()
+    await using vm = await manager.create(idle(), { driver: 'kata' })
+    await vm.start()
+    await vm.kill('SIGKILL')
+    expect((await vm.status()).state).toBe('stopped')
+  })
+
+  it('ends the children of a command that ran too long', async () => {
+    await using manager = managerOf()
+    await using vm = await manager.create(idle(), { driver: 'kata' })
+    await vm.start()
+    const done = await vm.exec(['sh', '-c', 'sleep 4321 & sleep 4322'], { timeoutMs: 500 })
+    expect(done.timedOut).toBe(true)
+    expect((await vm.exec(['sh', '-c', 'ps | grep -c "[s]leep 43"'])).stdout.trim()).toBe('0')
+  })
+
+  it('does not take a sandbox that vanished for one that ended well', async () => {
+    await using manager = managerOf()
+    await using vm = await manager.create(idle(), { driver: 'kata' })
+    await vm.start()
+    const { pid } = await vm.info()
+    const shim = parentOf(pid as number)
+    expect(readFileSync(`/proc/${shim}/cmdline`, 'latin1')).toContain('containerd-shim-kata-v2')
+    const exit = vm.wait()
+    process.kill(shim, 'SIGKILL')
+    const { code, reason } = await exit
+    expect({ code, reason }).not.toEqual({ code: 0, reason: 'exited' })
+    expect((await vm.status()).exit?.code).not.toBe(0)
+  })
+})
+
+/** By proc(5): the fourth field of stat, behind the name in brackets. */
+function parentOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
+}

@@ -1,0 +1,100 @@
+import { execFile, execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { ensureGuest, GUEST_CMDLINE } from '../src/boot/guest.js'
+import { makeRootDisk } from '../src/boot/root-disk.js'
+import { runArchive } from '../src/boot/run-spec.js'
+import { bench, requireQemu } from './support.js'
+
+const source = fileURLToPath(new URL('debian/', import.meta.url))
+const example = fileURLToPath(new URL('../../../examples/kvm-cloud-init/src/main.ts', import.meta.url))
+const cache = process.env.VMKIT_CACHE ?? join(homedir(), '.cache', 'vmkit')
+
+function whyNot(hasQemu: boolean): string {
+  if (!hasQemu) return ' (not run: no QEMU; scripts/backends up installs it)'
+  if (process.getuid?.() !== 0) return ' (not run: debootstrap needs root)'
+  if (!existsSync('/usr/sbin/debootstrap')) return ' (not run: no debootstrap; scripts/backends up installs it)'
+  return ''
+}
+const why = whyNot(await requireQemu())
+
+/** A disk with Debian and cloud-init: a minute to make, so it is kept. */
+async function debianDisk(): Promise<string> {
+  const hash = createHash('sha256')
+  for (const name of readdirSync(source).sort()) hash.update(readFileSync(join(source, name)))
+  const folder = join(cache, `debian-${hash.digest('hex').slice(0, 16)}`)
+  const disk = `${folder}.qcow2`
+  if (existsSync(disk)) return disk
+  mkdirSync(cache, { recursive: true })
+  execFileSync('bash', [join(source, 'make.sh'), folder], { stdio: 'inherit' })
+  await makeRootDisk(folder, disk, { size: 2 ** 30, signal: new AbortController().signal })
+  rmSync(folder, { recursive: true })
+  return disk
+}
+
+/** The disk has no boot loader: the guest's kernel, and its PID 1, which hands over to an init of the disk. */
+async function bootOf(work: string, init: string) {
+  const { kernel, initramfs } = await ensureGuest(cache)
+  const initrd = join(work, 'initrd.img')
+  writeFileSync(
+    initrd,
+    Buffer.concat([
+      readFileSync(initramfs),
+      runArchive([
+        ['root', 'vda'],
+        ['handover', init],
+      ]),
+    ]),
+  )
+  return { path: kernel, initrd, cmdline: GUEST_CMDLINE }
+}
+
+describe.skipIf(why !== '')(`Debian${why}`, () => {
+  const work = mkdtempSync(join(tmpdir(), 'vmkit-kvm-cloud-'))
+  let disk: string
+  beforeAll(async () => {
+    const startedAt = Date.now()
+    disk = await debianDisk()
+    console.info(`the disk was there after ${Date.now() - startedAt} ms`)
+  }, 600_000)
+  afterAll(() => rmSync(work, { recursive: true }))
+
+  it('runs commands by its guest agent', { timeout: 120_000 }, async () => {
+    await using machines = bench({ cacheDir: cache })
+    const kernel = await bootOf(work, '/sbin/agent')
+    const vm = await machines.create({ name: 'agent', memory: '256MiB', disk: { image: disk }, kernel })
+    await vm.start()
+    if (!vm.supports('exec')) throw new Error('a disk machine has exec by its guest agent')
+    expect(vm.supports('exec.tty')).toBe(false)
+    await vi.waitFor(() => vm.exec(['true']), { timeout: 60_000 })
+    const startedAt = Date.now()
+    expect(
+      await vm.exec(['sh', '-c', 'cat; pwd; echo "$A" >&2; exit 3'], { stdin: 'in ', workdir: '/tmp', env: { A: 'b c' } }),
+    ).toMatchObject({
+      exitCode: 3,
+      stdout: 'in /tmp\n',
+      stderr: 'b c\n',
+    })
+    console.info(`a command by the guest agent: ${Date.now() - startedAt} ms`)
+    expect(await vm.exec(['sh', '-c', 'sleep 2147 & sleep 2147'], { timeoutMs: 2000 })).toMatchObject({ timedOut: true, signal: 'SIGKILL' })
+    const { stdout } = await vm.exec(['sh', '-c', 'cat /proc/[0-9]*/comm'])
+    expect(stdout).toContain('qemu-ga')
+    expect(stdout).not.toContain('sleep')
+  })
+
+  it('is set up by cloud-init from the seed, as the example shows', { timeout: 600_000 }, async () => {
+    const { path, initrd } = await bootOf(work, '/sbin/init')
+    const startedAt = Date.now()
+    const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env
+    const { stdout } = await promisify(execFile)(process.execPath, ['--import', import.meta.resolve('tsx'), example, disk, path, initrd], {
+      env: { ...env, VMKIT_KVM_STATE: join(work, 'state') },
+    })
+    console.info(`set up by cloud-init and asked in ${Date.now() - startedAt} ms`)
+    expect(stdout).toBe("it's $(x), written by cloud-init in cloud\n")
+  })
+})
