@@ -123,7 +123,10 @@ describe.skipIf(!hasQemu)(`the hardware of a machine${why}`, () => {
     await refused({ devices: [{ type: 'pci', address: 'ffff:ff:1f.7' }] }, { code: 'UNSUPPORTED', field: 'config.devices.0.address' })
     await refused({ devices: [{ type: 'pci', address: 'nonsense' }] }, { code: 'INVALID_CONFIG' })
     await refused({ devices: [{ type: 'gpu' }] }, { code: 'UNSUPPORTED', field: 'config.devices.0.type' })
-    await refused({ devices: [{ type: 'disk', path: '/nonexistent' }] }, { code: 'INVALID_CONFIG', field: 'config.devices.0.path' })
+    await refused(
+      { devices: [{ type: 'disk', path: join(folder, 'no-such.img') }] },
+      { code: 'IMAGE_NOT_FOUND', field: 'config.devices.0.path' },
+    )
     await refused({ cpus: 0.5 }, { code: 'UNSUPPORTED', field: 'config.cpus' })
     await refused({ memory: 1024 }, { code: 'INVALID_CONFIG', field: 'config.memory' })
     await refused({ driverOptions: { kvm: { extraArguments: ['-qmp', 'stdio'] } } }, { code: 'INVALID_CONFIG' })
