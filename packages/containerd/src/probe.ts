@@ -100,7 +100,7 @@ async function missingRestart(host: Host, ctx: CallContext): Promise<Missing> {
 
 async function missingMemory({ options, root }: Host): Promise<Missing> {
   const reason = await criuMissing(options.socketPath, options.runtime, join(privateFolder(root), 'criu.json'))
-  return reason === undefined ? {} : { 'snapshot.memory': reason, 'migrate.live': reason }
+  return reason === undefined ? {} : { 'snapshot.memory': reason, 'clone.memory': reason, 'migrate.live': reason }
 }
 
 async function criuVersion(): Promise<string> {
