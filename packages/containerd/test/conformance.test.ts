@@ -101,7 +101,7 @@ for (const version of ['1.7', '2'] as const) {
   conformance({
     ...(await fixture(own?.socketPath, version === '2' ? { logs: { mode: 'timestamps' } } : {})),
     variant: version,
-    only: ['lifecycle', 'exit', 'logs', 'exec', 'exec-streams', 'events', 'snapshot', 'backend-down'],
+    only: ['lifecycle', 'exit', 'logs', 'exec', 'exec-streams', 'events', 'restart', 'snapshot', 'backend-down'],
     ...(own ? { disrupt: { down: own.stop, up: own.start } } : {}),
   })
   afterAll(async () => own?.[Symbol.asyncDispose]())

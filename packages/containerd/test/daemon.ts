@@ -38,6 +38,10 @@ address = "${socketPath}.ttrpc"
 address = "${join(folder, 'debug.sock')}"
 [plugins."io.containerd.internal.v1.opt"]
 path = "${join(folder, 'opt')}"
+[plugins."io.containerd.internal.v1.restart"]
+interval = "1s"
+[plugins."io.containerd.monitor.container.v1.restart"]
+interval = "1s"
 `
   await writeFile(join(folder, 'config.toml'), config)
   let running: { child: ChildProcess; ended: Promise<unknown> } | undefined
