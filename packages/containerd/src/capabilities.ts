@@ -24,6 +24,7 @@ export const capabilities = Object.freeze({
   'snapshot.disk': true,
   'snapshot.memory': 'probe',
   clone: true,
+  'clone.memory': 'probe',
   'migrate.cold': true,
   'migrate.live': 'probe',
   bundle: true,

@@ -3,6 +3,8 @@ import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
 import { cgroupTraits, cgroupVersion } from './cgroup.js'
+import type { Containerd } from './grpc/client.js'
+import { hasCode } from './grpc/errors.js'
 import type { Host } from './host.js'
 import { missingLogger } from './logs/logger.js'
 import { findPlugin } from './net/cni.js'
@@ -22,7 +24,7 @@ const NEVER: Missing = {
 export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   try {
     const containerd = await host.containerd()
-    const { version } = await containerd.version.version({}, { signal: ctx.signal })
+    const version = await versionOf(containerd, ctx)
     const { plugins } = await containerd.introspection.plugins({}, { signal: ctx.signal })
     const found: HostProbe = {
       available: true,
@@ -63,6 +65,15 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   }
 }
 
+/** A connection that broke since the last call tells nothing of the daemon now: that is asked over a new one. */
+async function versionOf(containerd: Containerd, { signal }: CallContext): Promise<string> {
+  const ask = async (): Promise<string> => (await containerd.version.version({}, { signal })).version
+  return ask().catch((error: unknown) => {
+    if (!hasCode(error, 'BACKEND_UNAVAILABLE')) throw error
+    return ask()
+  })
+}
+
 function missingLimits(): Missing {
   const traits = cgroupTraits()
   const lack = (what: string): string => `the kernel has no cgroup controller for ${what} here (cgroup v${cgroupVersion()})`
@@ -100,7 +111,7 @@ async function missingRestart(host: Host, ctx: CallContext): Promise<Missing> {
 
 async function missingMemory({ options, root }: Host): Promise<Missing> {
   const reason = await criuMissing(options.socketPath, options.runtime, join(privateFolder(root), 'criu.json'))
-  return reason === undefined ? {} : { 'snapshot.memory': reason, 'migrate.live': reason }
+  return reason === undefined ? {} : { 'snapshot.memory': reason, 'clone.memory': reason, 'migrate.live': reason }
 }
 
 async function criuVersion(): Promise<string> {

@@ -25,7 +25,10 @@ const MONITORS = ['io.containerd.internal.v1', 'io.containerd.monitor.container.
 export async function missingRestartMonitor(host: Host, { signal }: CallContext): Promise<string | undefined> {
   const containerd = await host.containerd()
   const { plugins } = await containerd.introspection.plugins({ filters: MONITORS.map((type) => `type==${type},id==restart`) }, { signal })
-  if (!plugins.some(({ initErr }) => initErr === undefined)) return "containerd's restart monitor (the plugin restart) is not enabled here"
+  const monitor = plugins.find(({ initErr }) => initErr === undefined)
+  if (!monitor) return "containerd's restart monitor (the plugin restart) is not enabled here"
+  // Before 1.7 it reads no policy: it would start again what succeeded, and count nothing.
+  if (!monitor.capabilities.includes('on-failure')) return "this containerd's restart monitor knows no policies; that of 1.7 and later does"
   return missingLogger()
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { conformance, shellCommand, type Workload } from '@vmkit/conformance'
 import { afterAll, beforeAll, describe, it } from 'vitest'
 import { type ContainerdOptions, containerd } from '../src/driver.js'
-import { ownDaemon } from './daemon.js'
+import { ownDaemon, removeDefaultNetwork } from './daemon.js'
 import { archiveOf, backendEnv, connect, ensureTestImage, IMAGE, pushTestImage, sockets, testImage } from './engine.js'
 
 const runner = { describe, it, before: beforeAll, after: afterAll }
@@ -18,9 +18,12 @@ function command(workload: Workload): string[] {
 async function fixture(socketPath: string | undefined, extra: Partial<ContainerdOptions> = {}) {
   const { namespace = 'vmkit-kit' } = extra
   const stateDir = mkdtempSync(join(tmpdir(), 'vmkit-containerd-kit-'))
-  afterAll(() => rmSync(stateDir, { recursive: true, force: true }))
   const options = { namespace, stateDir, socketPath: socketPath ?? '/run/vmkit-no-such.sock', ...extra }
   if (socketPath !== undefined) await ensureTestImage(socketPath, namespace)
+  afterAll(async () => {
+    await removeDefaultNetwork(options)
+    rmSync(stateDir, { recursive: true, force: true })
+  })
   return {
     runner,
     createDriver: () => containerd(options),
@@ -98,7 +101,7 @@ for (const version of ['1.7', '2'] as const) {
   conformance({
     ...(await fixture(own?.socketPath, version === '2' ? { logs: { mode: 'timestamps' } } : {})),
     variant: version,
-    only: ['lifecycle', 'exit', 'logs', 'exec', 'exec-streams', 'events', 'snapshot', 'backend-down'],
+    only: ['lifecycle', 'exit', 'logs', 'exec', 'exec-streams', 'events', 'restart', 'snapshot', 'backend-down'],
     ...(own ? { disrupt: { down: own.stop, up: own.start } } : {}),
   })
   afterAll(async () => own?.[Symbol.asyncDispose]())

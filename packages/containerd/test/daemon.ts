@@ -6,6 +6,8 @@ import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type ContainerdOptions, containerd } from '../src/driver.js'
+import { hasCode } from '../src/grpc/errors.js'
 import { runTool } from '../src/tool.js'
 import { connect } from './engine.js'
 
@@ -36,6 +38,10 @@ address = "${socketPath}.ttrpc"
 address = "${join(folder, 'debug.sock')}"
 [plugins."io.containerd.internal.v1.opt"]
 path = "${join(folder, 'opt')}"
+[plugins."io.containerd.internal.v1.restart"]
+interval = "1s"
+[plugins."io.containerd.monitor.container.v1.restart"]
+interval = "1s"
 `
   await writeFile(join(folder, 'config.toml'), config)
   let running: { child: ChildProcess; ended: Promise<unknown> } | undefined
@@ -85,4 +91,15 @@ async function answers(socketPath: string): Promise<boolean> {
   } finally {
     link.close()
   }
+}
+
+/** The bridge of the default network stays, as Docker's does: a test that published ports removes it. */
+export async function removeDefaultNetwork(options: ContainerdOptions): Promise<void> {
+  const driver = containerd(options)
+  await driver.networks
+    ?.remove('vmkit-default', { signal: new AbortController().signal, deadline: undefined, report: () => {} })
+    .catch((error: unknown) => {
+      if (!hasCode(error, 'NOT_FOUND', 'BACKEND_UNAVAILABLE')) throw error
+    })
+  await driver.close()
 }

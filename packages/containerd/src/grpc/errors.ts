@@ -68,8 +68,13 @@ export function grpcError(failure: unknown, target: string, details: VMKitErrorD
   const words = typeof said === 'string' && said !== '' ? said : String(message)
   const row = ROWS.find((candidate) => (candidate.code === undefined || candidate.code === code) && (candidate.words?.test(words) ?? true))
   const means = row?.means ?? 'BACKEND_ERROR'
-  const text = code === UNAVAILABLE ? `containerd at ${target} does not answer: ${words}` : words
+  const text = code === UNAVAILABLE ? `containerd at ${target} does not answer: ${dialError(words)}` : words
   return new VMKitError(means, text, { hint: row?.hint, ...details, cause: failure })
+}
+
+/** What the socket said, out of grpc-js' report on its attempts. */
+function dialError(words: string): string {
+  return /Last error: (?:Error: )?(.*?)(?: \(\d{4}-\d\d-[^)]*\))?\. Resolution note/.exec(words)?.[1] ?? words
 }
 
 export function abortReason(signal: AbortSignal, details: VMKitErrorDetails = {}): VMKitError {

@@ -17,8 +17,10 @@ use strict;
 use Time::HiRes 'time';
 my %arg = @ARGV;
 my ($file, $cap) = ($arg{file}, $arg{cap});
-# The shim ends a logger with SIGTERM; the end of the streams, which comes first, must not be missed.
-$SIG{TERM} = 'IGNORE';
+# SIGTERM, from the shim or from a reader, says that the machine is over: what the pipes still hold is written, then it ends.
+# From containerd 2 on the shim keeps their other end, so that no end of them comes.
+my $over = 0;
+$SIG{TERM} = sub { $over = 1 };
 open(my $log, '>>', $file) or exit 1;
 open(my $out, '<&=', 3) or exit 1;
 open(my $err, '<&=', 4) or exit 1;
@@ -46,7 +48,9 @@ sub trim {
 while (%handle) {
   my $wanted = '';
   vec($wanted, $_, 1) = 1 for keys %handle;
-  next if select($wanted, undef, undef, undef) < 0;
+  my $ready = select($wanted, undef, undef, $over ? 0 : undef);
+  next if $ready < 0;
+  last if !$ready;
   for my $fd (sort keys %handle) {
     next unless vec($wanted, $fd, 1);
     my $n = sysread $handle{$fd}, $rest{$fd}, 65536, length $rest{$fd};
@@ -64,6 +68,7 @@ while (%handle) {
     trim();
   }
 }
+for my $fd (sort keys %handle) { put($letter{$fd}, $rest{$fd}) if length $rest{$fd} }
 `
 
 const NAME = `logger-${createHash('sha256').update(SCRIPT).digest('hex').slice(0, 16)}.pl`

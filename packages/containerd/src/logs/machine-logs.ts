@@ -24,12 +24,22 @@ export function logTarget(host: Host, machine: Machine, ctx: CallContext): LogTa
       const now = await findMachine(host, id, ctx)
       const { state } = statusOf(now, await taskOf(host, now.containerId, ctx, id))
       const isOver = state === 'stopped' || state === 'created' || state === 'failed'
+      const writers = isOver
+        ? writersOf(
+            machine.containerId,
+            host.options.namespace,
+            files.map(({ path }) => path),
+          )
+        : undefined
+      // A logger that waits for more is told that there is none.
+      if (record.stamped) for (const pid of writers?.loggers ?? []) tellOver(pid)
       return (
-        isOver &&
-        !isHeld(
-          machine.containerId,
-          host.options.namespace,
-          files.map(({ path }) => path),
+        writers !== undefined &&
+        ![...writers.shims, ...writers.loggers].some((pid) =>
+          isHeld(
+            pid,
+            files.map(({ path }) => path),
+          ),
         )
       )
     },
@@ -37,17 +47,23 @@ export function logTarget(host: Host, machine: Machine, ctx: CallContext): LogTa
 }
 
 /**
- * Whether the shim of the container still has the files open. The process is over before the shim has copied its last words;
- * then it closes them, while it lives on itself.
+ * Whether a writer still has the files open. The process is over before the shim has copied its last words; then it closes them,
+ * while it lives on itself. A logger ends.
  */
-function isHeld(containerId: string, namespace: string, paths: readonly string[]): boolean {
-  return writersOf(containerId, namespace, paths).some((pid) => {
-    try {
-      return readdirSync(`/proc/${pid}/fd`).some((fd) => paths.includes(linkOf(join('/proc', pid, 'fd', fd))))
-    } catch {
-      return false
-    }
-  })
+function isHeld(pid: string, paths: readonly string[]): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => paths.includes(linkOf(join('/proc', pid, 'fd', fd))))
+  } catch {
+    return false
+  }
+}
+
+function tellOver(pid: string): void {
+  try {
+    process.kill(Number(pid), 'SIGTERM')
+  } catch {
+    // it has ended
+  }
 }
 
 function linkOf(path: string): string {
@@ -62,17 +78,22 @@ function linkOf(path: string): string {
  * Shims are told the namespace and the container on their command line (containerd's runtime/v2/README.md), and the logger its
  * file.
  */
-function writersOf(containerId: string, namespace: string, paths: readonly string[]): string[] {
-  return readdirSync('/proc').filter((pid) => {
-    if (!/^\d+$/.test(pid)) return false
-    try {
-      const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
-      const isShim = argumentOf(args, '-id') === containerId && argumentOf(args, '-namespace') === namespace
-      return isShim || paths.includes(argumentOf(args, 'file') ?? '')
-    } catch {
-      return false
-    }
-  })
+function writersOf(containerId: string, namespace: string, paths: readonly string[]): { shims: string[]; loggers: string[] } {
+  const found: { shims: string[]; loggers: string[] } = { shims: [], loggers: [] }
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    const args = argumentsOf(pid)
+    if (argumentOf(args, '-id') === containerId && argumentOf(args, '-namespace') === namespace) found.shims.push(pid)
+    else if (paths.includes(argumentOf(args, 'file') ?? '')) found.loggers.push(pid)
+  }
+  return found
+}
+
+function argumentsOf(pid: string): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+  } catch {
+    return []
+  }
 }
 
 function argumentOf(args: readonly string[], flag: string): string | undefined {

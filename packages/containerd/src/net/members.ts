@@ -33,6 +33,11 @@ export function forgetMember(host: Host, network: string, uid: string): void {
   if (left.length === 0) rmSync(folder, { recursive: true, force: true })
 }
 
+/** Whether a machine is in the network now. */
+export function hasMembers(host: Host, network: string): boolean {
+  return membersOf(folderOf(host, network)).length > 0
+}
+
 function membersOf(folder: string): Member[] {
   if (!existsSync(folder)) return []
   return readdirSync(folder).flatMap((uid) => {

@@ -7,6 +7,7 @@ import { type Host, listMachines } from '../host.js'
 import { privateFolder } from '../state-dir.js'
 import { runTool } from '../tool.js'
 import { badConf, bridgeConf, type NetworkConf, readConfDir } from './cni-conf.js'
+import { hasMembers } from './members.js'
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/
 /** The network that ports are published through when a config names none. */
@@ -87,7 +88,10 @@ export function containerdNetworks(host: Host): DriverNetworks {
       const network = stored(host, name)
       if (!network) throw new VMKitError('NOT_FOUND', `vmkit made no network ${name}`, { driver: host.driver })
       const user = (await listMachines(host, ctx)).find(({ record }) => record.config.networks.some((joined) => joined.name === name))
-      if (user) throw new VMKitError('CONFLICT', `The network ${name} is used by ${user.name}`, { driver: host.driver })
+      if (user || hasMembers(host, network.conf.name))
+        throw new VMKitError('CONFLICT', `The network ${name} is used by ${user?.name ?? 'a machine that publishes ports'}`, {
+          driver: host.driver,
+        })
       rmSync(join(parentOf(host), name), { recursive: true, force: true })
       await removeBridge(network.conf)
     },
@@ -127,12 +131,20 @@ function make(host: Host, name: string, labels: Record<string, string>): boolean
 /** One that no network of vmkit has; starting at a place of the name's own, so that two makers seldom want the same. */
 function claimSubnet(host: Host, name: string): number {
   const taken = new Set(names(host).map((other) => stored(host, other)?.subnet))
+  const routed = routedPrefixes()
+  const [first, second] = host.options.cni.subnet.split('.')
   const start = (createHash('sha256').update(name).digest()[0] as number) % 254
   for (let step = 0; step < 254; step += 1) {
     const subnet = ((start + step) % 254) + 1
-    if (!taken.has(subnet)) return subnet
+    if (!taken.has(subnet) && !routed.has(`${first}.${second}.${subnet}`)) return subnet
   }
   throw new VMKitError('RESOURCE_EXHAUSTED', `All networks of ${host.options.cni.subnet} are taken`, { driver: host.driver })
+}
+
+/** The first three numbers of every IPv4 network that this host has a route to (proc(5), /proc/net/route: little-endian hex). */
+function routedPrefixes(): Set<string> {
+  const rows = readFileSync('/proc/net/route', 'latin1').trim().split('\n').slice(1)
+  return new Set(rows.map((row) => [...Buffer.from(row.split('\t')[1] ?? '', 'hex')].reverse().slice(0, 3).join('.')))
 }
 
 function names(host: Host): string[] {
