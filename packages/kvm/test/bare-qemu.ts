@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 
-export const QEMU = 'qemu-system-x86_64'
+const QEMU = 'qemu-system-x86_64'
 
 /** A program of this host; undefined when it is not on PATH. */
 export function program(name: string): string | undefined {

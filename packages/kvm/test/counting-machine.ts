@@ -58,7 +58,7 @@ export async function bed(migration: MigrationOptions = {}): Promise<Bed> {
   }
 }
 
-export function machineConfig(name: string, options: Record<string, unknown> = {}): MachineConfig {
+function machineConfig(name: string, options: Record<string, unknown> = {}): MachineConfig {
   return {
     name,
     memory: 64 * 2 ** 20,

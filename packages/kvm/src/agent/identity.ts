@@ -39,7 +39,7 @@ export async function changeIdentity(machine: Machine, identity: Identity, signa
   }
 }
 
-export function identityRecords({ hostname, macs }: Identity, now = Date.now(), seed: Uint8Array = randomBytes(SEED)): Records {
+function identityRecords({ hostname, macs }: Identity, now = Date.now(), seed: Uint8Array = randomBytes(SEED)): Records {
   return [
     ['op', 'identity'],
     ['hostname', hostname],

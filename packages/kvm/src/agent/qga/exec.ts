@@ -12,7 +12,7 @@ const ANSWER_MS = 10_000
 const POLL_MS = [5, 10, 20, 40, 80, 160, 250]
 
 /** One conversation; others wait for its end, so it is short. */
-export async function withAgent<T>(machine: Machine, signal: AbortSignal, task: (agent: AgentClient) => Promise<T>): Promise<T> {
+async function withAgent<T>(machine: Machine, signal: AbortSignal, task: (agent: AgentClient) => Promise<T>): Promise<T> {
   const { run, state } = statusOf(machine.folder)
   if (!run || !isRunAlive(run)) throw invalidState(machine.id, 'reach the agent of', state)
   const limit = AbortSignal.timeout(ANSWER_MS)
