@@ -43,8 +43,21 @@ export function requireStandIn(): boolean {
 
 export function stateFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'vmkit-kata-test-'))
-  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+  afterAll(() => {
+    removeBridges(folder)
+    rmSync(folder, { recursive: true, force: true })
+  })
   return folder
+}
+
+/** The default network stays for the next machine. With its state folder it would be forgotten, and its subnet lead nowhere. */
+function removeBridges(folder: string): void {
+  const networks = join(folder, 'networks')
+  for (const name of existsSync(networks) ? readdirSync(networks) : []) {
+    const { conf } = JSON.parse(readFileSync(join(networks, name, 'network.json'), 'utf8')) as { conf: { plugins: { bridge?: string }[] } }
+    for (const { bridge } of conf.plugins)
+      if (bridge && existsSync(`/sys/class/net/${bridge}`)) execFileSync('ip', ['link', 'delete', bridge])
+  }
 }
 
 /** The kit's commands, but busybox's nc wants other options. */
