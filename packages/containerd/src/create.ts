@@ -10,14 +10,14 @@ import { writeFileIn } from './files/operations.js'
 import { hasCode } from './grpc/errors.js'
 import type { Host } from './host.js'
 import type { MachineImage } from './images/ensure.js'
-import { withLease } from './images/leases.js'
+import { makersLease, withLease } from './images/leases.js'
 import { withLock } from './lock.js'
 import { machineOptions } from './machine-options.js'
 import { checkNetworks } from './net/networks.js'
 import { containerIdOf, extensionsOf, idOf, LABEL, type MachineRecord } from './record.js'
 import { restartPolicy } from './restart.js'
 import { runtimeOptions } from './runtime.js'
-import { prepareRootfs, removeRootfs } from './snapshots/rootfs.js'
+import { prepareRootfs, removeRootfs, rootfsKey } from './snapshots/rootfs.js'
 import { buildSpec, type ImageProcess, workdirOf } from './spec/build.js'
 import { hostDevices } from './spec/devices.js'
 import { hostsFile, resolvConf } from './spec/host-files.js'
@@ -55,14 +55,14 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
   privateFolder(folder.path)
   // The claim tells a folder that is being made from one whose maker was killed.
   return withLock({ id, folder: folder.path }, ctx.signal, async () => {
-    const key = `vmkit-${uid}`
+    const key = rootfsKey(uid)
     const undo: (() => unknown)[] = [() => removeFolder(folder)]
     try {
       const volumes = ensureVolumes(host, config)
       undo.unshift(volumes.undo)
       const hostname = options.hostname ?? uid.slice(0, 12)
       writeHostFiles(folder, hostname, options, networks === 'host')
-      await withLease(containerd, ctx.signal, async (lease) => {
+      await withLease(containerd, { signal: ctx.signal, id: makersLease(uid) }, async (lease) => {
         const image = await (variant.image?.(lease, ctx) ?? imageOf(host, config, lease, ctx))
         const { snapshotter, parent } = image
         const inImage = image.config.config ?? {}

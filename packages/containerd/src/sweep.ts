@@ -4,8 +4,10 @@ import { join } from 'node:path'
 import type { CallContext } from '@vmkit/core/driver'
 import { unmountFolder } from './files/mount.js'
 import { type Host, listMachines, type Machine } from './host.js'
+import { endLease, makersLease } from './images/leases.js'
 import { claimsOn } from './lock.js'
 import { releaseNetworkOf } from './net/connect.js'
+import { removeRootfs, rootfsKey } from './snapshots/rootfs.js'
 import { GONE, machineFolder, removeFolder } from './state-dir.js'
 
 /** Between a folder and the claim in it lies no more than this. */
@@ -13,7 +15,7 @@ const CLAIMED_MS = 10_000
 
 /**
  * A folder goes when the claim on it is that of a dead process and no container knows it. The claims are looked at before the
- * containers: whoever lets go of one has made its container by then. The snapshot, if there was one, is the garbage collector's.
+ * containers: whoever lets go of one has made its container by then. Snapshot and lease, if there were any, go first.
  * `machines`: those of a moment ago, which spares the look at most folders.
  */
 export async function sweepOrphans(host: Host, machines: readonly Machine[], ctx: CallContext): Promise<void> {
@@ -25,6 +27,9 @@ export async function sweepOrphans(host: Host, machines: readonly Machine[], ctx
     const folder = machineFolder(host.root, uid)
     await releaseNetworkOf(host, folder, uid)
     await unmountFolder(folder)
+    const containerd = await host.containerd()
+    await removeRootfs(containerd, { snapshotter: await host.images.snapshotter(ctx), key: rootfsKey(uid) }, { signal: ctx.signal })
+    await endLease(containerd, makersLease(uid))
     removeFolder(folder)
   }
 }

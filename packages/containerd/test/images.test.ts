@@ -55,7 +55,7 @@ for (const [version, socket] of Object.entries(sockets)) {
       expect(made.sizeBytes).toBeGreaterThan(100_000)
       expect(progress.map(({ phase }) => phase)).toContain('extract')
       expect((await images.list(never())).map((each) => each.reference)).toEqual([reference])
-      await withLease(containerd, never().signal, async (lease) => {
+      await withLease(containerd, never(), async (lease) => {
         const config = { image: reference, pull: 'never' } as Parameters<typeof ensureImage>[1]
         const { parent, snapshotter, config: imageConfig } = await ensureImage(access, config, lease, never())
         expect(imageConfig.config?.Cmd).toEqual(['sh'])

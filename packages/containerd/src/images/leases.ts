@@ -13,8 +13,10 @@ export interface Lease {
   end(): Promise<void>
 }
 
-export async function openLease(containerd: Containerd, signal: AbortSignal): Promise<Lease> {
-  const id = `vmkit-${randomUUID()}`
+/** That of a machine while it is made: who finds a machine, or the folder of one, whose maker was killed knows what to end. */
+export const makersLease = (uid: string): string => `vmkit-${uid}`
+
+export async function openLease(containerd: Containerd, signal: AbortSignal, id = `vmkit-${randomUUID()}`): Promise<Lease> {
   const expires = new Date(Date.now() + LEASE_HOURS * 3_600_000)
   if (signal.aborted) throw abortReason(signal)
   // Not under `signal`: the daemon would go on with it, and nobody would end it.
@@ -22,13 +24,22 @@ export async function openLease(containerd: Containerd, signal: AbortSignal): Pr
   return {
     id,
     // Not under `signal`: after an abort too.
-    end: async () => void (await containerd.leases.delete({ id }, { timeoutMs: 5000 }).catch(() => undefined)),
+    end: () => endLease(containerd, id),
   }
 }
 
+/** Never rejects, also when there is none. */
+export async function endLease(containerd: Containerd, id: string): Promise<void> {
+  await containerd.leases.delete({ id }, { timeoutMs: 5000 }).catch(() => undefined)
+}
+
 /** Runs `work` under a lease, which ends with it, however it ends. */
-export async function withLease<T>(containerd: Containerd, signal: AbortSignal, work: (lease: string) => Promise<T>): Promise<T> {
-  const lease = await openLease(containerd, signal)
+export async function withLease<T>(
+  containerd: Containerd,
+  { signal, id }: { signal: AbortSignal; id?: string },
+  work: (lease: string) => Promise<T>,
+): Promise<T> {
+  const lease = await openLease(containerd, signal, id)
   try {
     return await work(lease.id)
   } finally {

@@ -30,7 +30,7 @@ export async function placeImage(
   const containerd = await access.containerd()
   const snapshotter = await access.snapshotter(ctx)
   const target = source.documents[0]?.descriptor ?? source.descriptor
-  await withLease(containerd, ctx.signal, async (lease) => {
+  await withLease(containerd, ctx, async (lease) => {
     await writeContent(containerd, source, originOf(name), lease, ctx)
     await unpackImage(containerd, { config: source.config, manifest: source.manifest, snapshotter, lease }, ctx)
     await labelContent(containerd, source.manifest.config.digest, snapshotLabel(source.config, snapshotter), ctx.signal)

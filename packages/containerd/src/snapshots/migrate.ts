@@ -86,7 +86,7 @@ export async function migrateOut(
   try {
     const source = await host.containerd()
     return await withLock({ id, folder: found.folder.path }, ctx.signal, () =>
-      withLease(source, ctx.signal, async (lease) => {
+      withLease(source, ctx, async (lease) => {
         const machine = await findMachine(host, id, ctx)
         refuseVolumes(host, machine, 'migrate.cold')
         const frozenAt = performance.now()
@@ -142,7 +142,7 @@ async function send(
   await using image = await openStored(source, nameOf(ticket), descriptor, { signal: ctx.signal })
   const counting = { ...image, blob: ({ digest }: Descriptor, options?: { offset?: number }) => counted(digest, options?.offset ?? 0) }
   const labels = { [INTERNAL_IMAGE_LABEL]: 'incoming', ...(memory ? { [MEMORY_LABEL]: JSON.stringify(memory) } : {}) }
-  await withLease(target, ctx.signal, async (lease) => {
+  await withLease(target, ctx, async (lease) => {
     if (memory) {
       const content = (offset: number) => counted(memory.digest, offset)
       await writeBlob(target, { descriptor: memory, content, lease, signal: ctx.signal })

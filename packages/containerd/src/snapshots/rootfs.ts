@@ -14,6 +14,9 @@ export interface RootfsKey {
   key: string
 }
 
+/** The key of a machine's first root file system; a restore makes others. */
+export const rootfsKey = (uid: string): string => `vmkit-${uid}`
+
 /** Make it under a lease: until a container names the snapshot, nothing else holds it. */
 export async function prepareRootfs(
   containerd: Containerd,

@@ -30,7 +30,7 @@ export async function snapshot(
     const { uid } = machine
     const taken = () => new VMKitError('ALREADY_EXISTS', `There is a snapshot ${tag} already`, { driver: host.driver, vmId: id })
     if (await findSnapshot(containerd, uid, tag, ctx.signal)) throw taken()
-    return withLease(containerd, ctx.signal, async (lease) => {
+    return withLease(containerd, ctx, async (lease) => {
       const { descriptor, createdAt, sizeBytes, saved } = await whileFrozen(host, machine, ctx, async () => {
         const saved = memory ? await checkpointTask(host, machine, lease, ctx) : undefined
         return { ...(await commitRootfs(host, machine, lease, ctx)), saved }
@@ -63,7 +63,7 @@ export async function restore(host: Host, id: string, tag: string, ctx: CallCont
   const containerd = await host.containerd()
   await locked(host, id, ctx, async (machine) => {
     const stored = await required(host, id, machine.uid, tag, ctx)
-    await withLease(containerd, ctx.signal, async (lease) => {
+    await withLease(containerd, ctx, async (lease) => {
       const image = await imageOf(host, machine, stored, lease, ctx)
       const { snapshotter } = machine.container
       const key = `vmkit-${machine.uid}-${randomBytes(4).toString('hex')}`

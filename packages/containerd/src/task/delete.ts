@@ -4,7 +4,7 @@ import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, taskOf } from '../host.js'
 import { leavesGarbage } from '../images/gc-labels.js'
-import { collectGarbage } from '../images/leases.js'
+import { collectGarbage, endLease, makersLease } from '../images/leases.js'
 import { withLock } from '../lock.js'
 import { releaseNetworks } from '../net/connect.js'
 import { disarm } from '../restart.js'
@@ -32,6 +32,8 @@ export async function remove(host: Host, id: string, force: boolean, ctx: CallCo
     await unmountFolder(folder)
     await removeSnapshots(containerd, machine.uid)
     await removeRootfs(containerd, { snapshotter: container.snapshotter, key: container.snapshotKey }, { vmId: id })
+    // Its maker may have been killed between the container and the end of the lease.
+    await endLease(containerd, makersLease(machine.uid))
     await containerd.containers.delete({ id: containerId }, { vmId: id }).catch(gone)
     removeFolder(folder)
     if (leavesGarbage(container.labels)) await collectGarbage(containerd)
