@@ -10,7 +10,8 @@ const ROUNDS = 8
 /** Guarantee 3: SIGKILL of the app at any moment; a new process sees everything and can end it. */
 export function crash(test: Test): void {
   test('a machine lives on, and a new process finds it as it was', { durability: 'host' }, async (t) => {
-    const config = t.config({ does: 'exit', code: 23, afterMs: 1500 }, { labels: { kept: 'yes ü' } })
+    // Long enough for the second process to start while it runs, on a busy host too.
+    const config = t.config({ does: 'exit', code: 23, afterMs: 6000 }, { labels: { kept: 'yes ü' } })
     const first = await t.child()
     const vm = await first.ask<string>({ op: 'create', config })
     await first.ask({ op: 'start', vm })
