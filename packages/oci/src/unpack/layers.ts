@@ -100,6 +100,7 @@ export function layersOn(disk: Disk): Layers {
         parent.node.children?.set(name, { attributes: target.node.attributes, layer })
         return
       }
+      if (header.type === 'symlink' && header.linkname === '') throw new EscapeError('it is a symbolic link to nothing')
       clear(parent, name)
       const attributes: Attributes = {
         ...attributesOf(header, header.type),
