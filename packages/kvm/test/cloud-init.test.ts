@@ -81,10 +81,8 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
       stderr: 'b c\n',
     })
     console.info(`a command by the guest agent: ${Date.now() - startedAt} ms`)
-    expect(await vm.exec(['sh', '-c', 'sleep 2147 & sleep 2147'], { timeoutMs: 2000 })).toMatchObject({ timedOut: true, signal: 'SIGKILL' })
-    const { stdout } = await vm.exec(['sh', '-c', 'cat /proc/[0-9]*/comm'])
-    expect(stdout).toContain('qemu-ga')
-    expect(stdout).not.toContain('sleep')
+    // It would have to end the command in the guest.
+    await expect(vm.exec(['sleep', '1'], { timeoutMs: 2000 })).rejects.toMatchObject({ code: 'UNSUPPORTED' })
   })
 
   it('is set up by cloud-init from the seed, as the example shows', { timeout: 600_000 }, async () => {

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { VMKitError } from '@vmkit/core/driver'
 import { DRIVER } from '../../errors.js'
 import { dial } from '../../qmp/dial.js'
+import { limitOf } from './limit.js'
 
 export interface AgentClient {
   /** @throws VMKitError `GUEST_ERROR` with the agent's words */
@@ -90,12 +91,11 @@ async function sync(socket: Socket, line: (limit: AbortSignal) => Promise<{ retu
     socket.write(
       Buffer.concat([Buffer.of(DELIMITER), Buffer.from(`${JSON.stringify({ execute: 'guest-sync-delimited', arguments: { id } })}\n`)]),
     )
-    const soon = AbortSignal.timeout(SYNC_AGAIN_MS)
-    const limit = AbortSignal.any([signal, soon])
+    using soon = limitOf(signal, SYNC_AGAIN_MS)
     try {
-      for (;;) if ((await line(limit)).return === id) return
+      for (;;) if ((await line(soon.signal)).return === id) return
     } catch (error) {
-      if (signal.aborted || !soon.aborted) throw error
+      if (signal.aborted || !soon.isOver()) throw error
     }
   }
 }

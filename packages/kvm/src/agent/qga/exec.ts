@@ -6,6 +6,7 @@ import { isRunAlive, statusOf } from '../../state/run.js'
 import type { Machine } from '../../state/store.js'
 import { signalNumber } from '../session.js'
 import { type AgentClient, connectAgent } from './client.js'
+import { limitOf } from './limit.js'
 
 /** An agent that is there answers in milliseconds; one that is about to start, in the seconds of a boot. */
 const ANSWER_MS = 10_000
@@ -15,10 +16,10 @@ const POLL_MS = [5, 10, 20, 40, 80, 160, 250]
 async function withAgent<T>(machine: Machine, signal: AbortSignal, task: (agent: AgentClient) => Promise<T>): Promise<T> {
   const { run, state } = statusOf(machine.folder)
   if (!run || !isRunAlive(run)) throw invalidState(machine.id, 'reach the agent of', state)
-  const limit = AbortSignal.timeout(ANSWER_MS)
-  const agent = await connectAgent(machine.folder.agent, AbortSignal.any([signal, limit])).catch((error: unknown) => {
+  using limit = limitOf(signal, ANSWER_MS)
+  const agent = await connectAgent(machine.folder.agent, limit.signal).catch((error: unknown) => {
     if (signal.aborted) throw abortReason(signal)
-    if (!limit.aborted) throw error
+    if (!limit.isOver()) throw error
     throw new VMKitError('GUEST_ERROR', `No guest agent answers in the machine within ${ANSWER_MS / 1000} s`, {
       driver: DRIVER,
       vmId: machine.id,
