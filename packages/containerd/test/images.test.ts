@@ -79,7 +79,7 @@ for (const [version, socket] of Object.entries(sockets)) {
       expect(await leftovers(containerd)).toEqual({ leases: [], active: [], snapshots: [] })
     })
 
-    it.skipIf(registry === undefined)('pulls with progress per layer, and again at no cost', async () => {
+    it.skipIf(registry === undefined)(`pulls with progress per layer, and again at no cost${why(registry)}`, async () => {
       const reference = `${registry}/vmkit-test/pulled-${process.pid}:1`
       await pushTestImage(reference, { 'data/random': randomBytes(2 ** 20) })
       const progress: Progress[] = []
@@ -91,30 +91,36 @@ for (const [version, socket] of Object.entries(sockets)) {
       expect(await leftovers(containerd)).toEqual({ leases: [], active: [], snapshots: [] })
     })
 
-    it.skipIf(registry === undefined)('says of an image that is not there, and of a registry that is not there', async () => {
-      await expect(images.pull({ reference: `${registry}/vmkit-test/nothing:1` }, never())).rejects.toMatchObject({
-        code: 'IMAGE_NOT_FOUND',
-      })
-      expect(await leftovers(containerd)).toEqual({ leases: [], active: [], snapshots: [] })
-    })
+    it.skipIf(registry === undefined)(
+      `says of an image that is not there, and of a registry that is not there${why(registry)}`,
+      async () => {
+        await expect(images.pull({ reference: `${registry}/vmkit-test/nothing:1` }, never())).rejects.toMatchObject({
+          code: 'IMAGE_NOT_FOUND',
+        })
+        expect(await leftovers(containerd)).toEqual({ leases: [], active: [], snapshots: [] })
+      },
+    )
 
-    it.skipIf(privateRegistry === undefined)('takes credentials from the call and from the options, and refuses wrong ones', async () => {
-      const reference = `${privateRegistry}/vmkit-test/secret-${process.pid}:1`
-      await pushTestImage(reference)
-      const auth = registryCredentials(reference) || { username: '', password: '' }
-      const wrong = { username: auth.username, password: 'wrong-one' }
-      const refusal = await images.pull({ reference, auth: wrong }, never()).catch((error: unknown) => error)
-      expect(refusal).toMatchObject({ code: 'PERMISSION_DENIED' })
-      expect(JSON.stringify(refusal)).not.toContain('wrong-one')
-      await images.pull({ reference, auth }, never())
-      await images.remove(reference, never())
-      const configured = containerdImages(imageAccess(link, { registries: { [privateRegistry as string]: auth } }))
-      await configured.pull({ reference }, never())
-      await images.remove(reference, never())
-    })
+    it.skipIf(privateRegistry === undefined)(
+      `takes credentials from the call and from the options, and refuses wrong ones${why(privateRegistry)}`,
+      async () => {
+        const reference = `${privateRegistry}/vmkit-test/secret-${process.pid}:1`
+        await pushTestImage(reference)
+        const auth = registryCredentials(reference) || { username: '', password: '' }
+        const wrong = { username: auth.username, password: 'wrong-one' }
+        const refusal = await images.pull({ reference, auth: wrong }, never()).catch((error: unknown) => error)
+        expect(refusal).toMatchObject({ code: 'PERMISSION_DENIED' })
+        expect(JSON.stringify(refusal)).not.toContain('wrong-one')
+        await images.pull({ reference, auth }, never())
+        await images.remove(reference, never())
+        const configured = containerdImages(imageAccess(link, { registries: { [privateRegistry as string]: auth } }))
+        await configured.pull({ reference }, never())
+        await images.remove(reference, never())
+      },
+    )
 
     it.skipIf(registry === undefined)(
-      'goes on with a pull that was cut or aborted, with the right digests and no lease left',
+      `goes on with a pull that was cut or aborted, with the right digests and no lease left${why(registry)}`,
       { timeout: 60_000 },
       async () => {
         const blob = randomBytes(12 * 2 ** 20)
