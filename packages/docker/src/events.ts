@@ -11,7 +11,8 @@ const ACTIONS = ['create', 'start', 'pause', 'unpause', 'oom', 'die', 'destroy',
 
 /** Events of vmkit's machines, and pulls of images, from the moment of the call on. */
 export async function* readEvents(machines: Machines, ctx: CallContext): AsyncGenerator<VMEvent> {
-  const asked = Date.now()
+  // Rounded up to the next millisecond: what the engine did within this one was asked for before this call.
+  const asked = Date.now() + 1
   const engine = await machines.engine(ctx)
   const filters = JSON.stringify({ type: ['container', 'image'], event: ACTIONS })
   // The engine repeats what happened between the call and its arrival there; that needs one clock.
