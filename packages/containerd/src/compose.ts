@@ -9,7 +9,19 @@ export type ContainerdDriver = VMDriver<ContainerdCapabilities>
 /** Each looks at the task itself, under the machine's lock where that matters. */
 const GUARDS = Object.freeze(['start', 'stop', 'kill', 'delete', 'exec'] as const)
 
-const FIELDS = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices', 'driverOptions'] as const)
+const FIELDS = Object.freeze([
+  'rootfs',
+  'command',
+  'args',
+  'env',
+  'workdir',
+  'user',
+  'tty',
+  'stop',
+  'files',
+  'devices',
+  'driverOptions',
+] as const)
 
 /** The driver, or one that is made of it: `variation` says what it changes. Touches no host until the first call. */
 export function containerdDriver<C extends CapabilityManifest>(

@@ -36,6 +36,9 @@ export interface CreateVariant {
 
 const UID_BYTES = 8
 
+/** One for all namespaces: the runtime leaves it when the last machine goes. */
+const CGROUP_PARENT = '/vmkit-containerd'
+
 /** Makes the container and what belongs to it, all or nothing, and returns its id. */
 export async function createMachine(host: Host, config: MachineConfig, ctx: CallContext, variant: CreateVariant = {}): Promise<string> {
   const { driver, root, variation } = host
@@ -83,7 +86,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
           createdAt: Date.now(),
           ...(config.stop.signal || inImage.StopSignal ? { stopSignal: config.stop.signal ?? inImage.StopSignal } : {}),
           root,
-          cgroupsPath: `${options.cgroupParent ?? `/vmkit-${host.options.namespace}`}/${uid}`,
+          cgroupsPath: `${options.cgroupParent ?? CGROUP_PARENT}/${uid}`,
           workdir: workdirOf(config, inImage),
           stamped: host.options.logs.mode === 'timestamps' || restart !== undefined,
           ...(variant.extra ? { extra: variant.extra } : {}),

@@ -48,9 +48,9 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
           .filter(({ type, initErr }) => type === 'io.containerd.snapshotter.v1' && !initErr)
           .map(({ id }) => id)
           .join(', '),
-        'transfer service': String(
-          plugins.some(({ type, id, initErr }) => type === 'io.containerd.grpc.v1' && id === 'transfer' && !initErr),
-        ),
+        'transfer service': plugins.some(({ type, id, initErr }) => type === 'io.containerd.grpc.v1' && id === 'transfer' && !initErr)
+          ? 'there, not used: vmkit pulls by itself'
+          : 'not there: vmkit pulls by itself',
         'cgroup version': String(cgroupVersion()),
         'CNI plugins': host.options.cni.binDirs.filter((folder) => existsSync(folder)).join(', ') || 'none',
         CRIU: await criuVersion(),

@@ -9,6 +9,7 @@ import { claimsOn } from './lock.js'
 import { releaseNetworkOf } from './net/connect.js'
 import { removeRootfs, rootfsKey } from './snapshots/rootfs.js'
 import { GONE, machineFolder, removeFolder } from './state-dir.js'
+import { sweepVolumes } from './volumes.js'
 
 /** Between a folder and the claim in it lies no more than this. */
 const CLAIMED_MS = 10_000
@@ -19,6 +20,7 @@ const CLAIMED_MS = 10_000
  * `machines`: those of a moment ago, which spares the look at most folders.
  */
 export async function sweepOrphans(host: Host, machines: readonly Machine[], ctx: CallContext): Promise<void> {
+  sweepVolumes(host)
   const before = new Set(machines.map(({ uid }) => uid))
   const candidates = foldersOf(host).filter((name) => !before.has(name) && isAbandoned(host, name))
   if (candidates.length === 0) return

@@ -24,12 +24,13 @@ export interface MachineImage {
 }
 
 /**
- * The image of a config, pulled or imported as `pull` says, and unpacked. The lease holds its snapshots until the machine does.
+ * The image of a config, pulled, imported or copied from a folder, and unpacked. The lease holds its snapshots until the machine does.
  * @throws `IMAGE_NOT_FOUND`, `INVALID_CONFIG` for a reference or archive that is none
  */
 export async function ensureImage(access: ImageAccess, config: MachineConfig, lease: string, ctx: CallContext): Promise<MachineImage> {
   const { driver } = access
-  const { image, pull } = config
+  const { image, pull, rootfs } = config
+  if (rootfs !== undefined) return (await import('./folder.js')).folderImage(access, rootfs, lease, ctx)
   if (image === undefined)
     throw new VMKitError('INVALID_CONFIG', 'A container needs an image or a rootfs', { driver, field: 'config.image' })
   const containerd = await access.containerd()
