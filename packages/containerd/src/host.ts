@@ -1,4 +1,5 @@
 import { randomInt } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
 import type { FifoPool } from './exec/fifos.js'
 import type { Containerd } from './grpc/client.js'
@@ -8,6 +9,7 @@ import type { Container } from './grpc/generated/containers_pb.js'
 import type { Process } from './grpc/generated/task_types_pb.js'
 import type { AnyInit } from './grpc/messages.js'
 import type { ImageAccess } from './images/access.js'
+import { withLock } from './lock.js'
 import type { LogKeeper } from './logs/cap.js'
 import type { ParsedOptions } from './options.js'
 import { containerIdOf, idOf, LABEL, type MachineRecord, partsOfId, recordOf } from './record.js'
@@ -92,6 +94,23 @@ export async function taskOf(host: Host, containerId: string, { signal }: Signal
     if (hasCode(error, 'NOT_FOUND')) return undefined
     throw error
   }
+}
+
+/** Under the machine's lock, with what it is by then, and its task. */
+export async function lockMachine<T>(
+  host: Host,
+  id: string,
+  ctx: CallContext,
+  work: (machine: Machine, task: Process | undefined) => Promise<T>,
+): Promise<T> {
+  const parts = partsOfId(id)
+  if (!parts) throw notFound(host, id)
+  // Nearly always; else the machine knows which folder it was given.
+  const own = machineFolder(host.root, parts.uid).path
+  const folder = existsSync(own) ? own : (await findMachine(host, id, ctx)).folder.path
+  return withLock({ id, folder }, ctx.signal, async () =>
+    work(...(await Promise.all([findMachine(host, id, ctx), taskOf(host, parts.containerId, ctx, id)]))),
+  )
 }
 
 /** Id of the machine with this id or name. */
