@@ -54,7 +54,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
   const restart = await restartPolicy(host, config, ctx)
   const annotations = variation.annotations?.(config)
   const [present] = await Promise.all([
-    variant.image ? undefined : presentImage(host, config, ctx),
+    variant.image || options.platform ? undefined : presentImage(host, config, ctx),
     refuseTakenName(host, config.name, ctx),
   ])
 

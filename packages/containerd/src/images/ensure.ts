@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { type CallContext, type MachineConfig, VMKitError } from '@vmkit/core/driver'
-import { type ImageConfig, type ImageSource, isImagePath, openImage as openAny } from '@vmkit/oci'
+import { type ImageConfig, type ImageSource, isImagePath, openImage as openAny, parsePlatform } from '@vmkit/oci'
 import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
 import type { ImageAccess } from './access.js'
@@ -90,9 +90,18 @@ async function unpacked(
   ctx: CallContext,
 ): Promise<MachineImage> {
   await using source = await openImage(containerd, name, { platform, signal: ctx.signal })
+  requirePlatform(source, name, platform, access.driver)
   const image = await unpackSource(access, source, { name, isNamed: true }, lease, ctx)
   if (platform === undefined) remember(containerd, (source.documents[0]?.descriptor ?? source.descriptor).digest, image)
   return image
+}
+
+/** An index has a choice of platforms, and is asked for one; a manifest alone is of the one that its config tells. */
+function requirePlatform({ config }: ImageSource, name: string, platform: string | undefined, driver: string): void {
+  if (platform === undefined) return
+  const { os, architecture } = parsePlatform(platform)
+  if (config.os === os && config.architecture === architecture) return
+  throw new VMKitError('IMAGE_NOT_FOUND', `The image ${name} is of ${config.os}/${config.architecture}, not of ${platform}`, { driver })
 }
 
 /**
