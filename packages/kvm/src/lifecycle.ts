@@ -2,6 +2,7 @@
 
 import { rmSync } from 'node:fs'
 import { type CallContext, type StopOptions, type VMExit, VMKitError, type VMStatus } from '@vmkit/core/driver'
+import { type Identity, ownIdentity, signalProcess, untilChange } from '@vmkit/core/state-folder'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
@@ -16,10 +17,9 @@ import { specOf } from './spec.js'
 import { readEventLog } from './state/event-log.js'
 import { record } from './state/journal.js'
 import { withLock } from './state/lock.js'
-import { type Identity, ownIdentity, processesWithArgument, signalProcess } from './state/proc.js'
+import { processesWithArgument } from './state/proc.js'
 import { clearKilled, forgetRun, isRunAlive, markKilled, type Run, statusOf, writeRun } from './state/run.js'
 import type { Machine } from './state/store.js'
-import { untilChange } from './state/watch.js'
 
 /** What no file tells, such as a killed QEMU, is seen this late. */
 const POLL_MS = 100
