@@ -12,6 +12,7 @@ import { resolvePorts } from './net/ports.js'
 import { launch } from './qemu/launch.js'
 import type { MachineSpec } from './qemu/machine-spec.js'
 import { connectQmp, type Qmp } from './qmp/client.js'
+import { command } from './qmp/command.js'
 import { setPassword } from './screen.js'
 import { specOf } from './spec.js'
 import { readEventLog } from './state/event-log.js'
@@ -197,16 +198,6 @@ async function untilGone(machine: Machine, run: Run, ms: number, signal: AbortSi
   const limit = AbortSignal.any([signal, AbortSignal.timeout(ms)])
   await untilChange(machine.folder.path, limit, 5, () => (isRunAlive(run) ? undefined : true)).catch(() => {})
   signal.throwIfAborted()
-}
-
-/** One QMP conversation, under the machine's lock. */
-export async function command<T>(machine: Machine, signal: AbortSignal, task: (qmp: Qmp) => Promise<T>): Promise<T> {
-  const qmp = await connectQmp(machine.folder.qmp, { signal })
-  try {
-    return await task(qmp)
-  } finally {
-    await qmp.close()
-  }
 }
 
 /** SIGKILL ends the machine at once. Any other signal is for the main process of an image, where there is one. */
