@@ -30,6 +30,8 @@ export function untilChange<T>(folder: string, signal: AbortSignal, pollMs: numb
       return true
     }
     if (signal.aborted) return reject(signal.reason)
+    // Often it has happened already, and a watch costs more than a look.
+    if (check()) return
     watcher = tryWatch(folder, (name) => {
       if (name === null || name.startsWith(prefix)) check()
     })
