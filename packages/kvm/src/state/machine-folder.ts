@@ -49,7 +49,7 @@ export type MachineFolder = { readonly [K in keyof typeof FILES]: string } & { r
 
 export function machineFolder(stateDir: string, id: string): MachineFolder {
   const path = join(stateDir, 'machines', id)
-  const files = Object.fromEntries(Object.entries(FILES).map(([key, name]) => [key, join(path, name)])) as Record<
+  const files = Object.fromEntries(Object.entries(FILES).map(([key, name]) => [key, `${path}/${name}`])) as Record<
     keyof typeof FILES,
     string
   >

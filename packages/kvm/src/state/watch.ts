@@ -26,6 +26,8 @@ export function untilChange<T>(folder: string, signal: AbortSignal, pollMs: numb
       return true
     }
     if (signal.aborted) return reject(signal.reason)
+    // Often it has happened already, and a watch costs more than a look.
+    if (check()) return
     watcher = tryWatch(folder, () => void check())
     // After the watch: what happens in between is seen by it.
     if (check()) return
