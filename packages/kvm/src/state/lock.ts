@@ -41,12 +41,7 @@ export async function withLock<T>(
   }
 }
 
-async function acquire(
-  machine: LockTarget,
-  operation: string,
-  signal: AbortSignal,
-  onLost: (error: Error) => void,
-): Promise<() => void> {
+async function acquire(machine: LockTarget, operation: string, signal: AbortSignal, onLost: (error: Error) => void): Promise<() => void> {
   lockfile ??= import('proper-lockfile')
   const { lockSync } = await lockfile
   const { path } = machine.folder

@@ -43,6 +43,8 @@ export const FILES = {
   /** What QEMU itself wrote to stdout and stderr, of the last run. */
   qemuLog: 'qemu.log',
   snapshots: 'snapshots',
+  /** Who saves the memory of a guest that stands still for it, and is to go on. */
+  saving: 'saving.json',
 } as const
 
 export type MachineFolder = { readonly [K in keyof typeof FILES]: string } & { readonly id: string; readonly path: string }
