@@ -19,7 +19,8 @@ import { readEventLog } from './state/event-log.js'
 import { record } from './state/journal.js'
 import { withLock } from './state/lock.js'
 import { processesWithArgument } from './state/proc.js'
-import { clearKilled, forgetRun, isRunAlive, markKilled, type Run, statusOf, writeRun } from './state/run.js'
+import { clearKilled, forgetRun, isCutOff, isRunAlive, markKilled, type Run, statusOf, writeRun } from './state/run.js'
+import { forgetSaving } from './state/saving.js'
 import type { Machine } from './state/store.js'
 
 /** What no file tells, such as a killed QEMU, is seen this late. */
@@ -236,6 +237,9 @@ export async function remove(host: Host, machine: Machine, force: boolean, ctx: 
 export async function pause(machine: Machine, verb: 'pause' | 'resume', ctx: CallContext): Promise<void> {
   const [target, source] = verb === 'pause' ? (['paused', 'running'] as const) : (['running', 'paused'] as const)
   await withLock(machine, verb, ctx.signal, async (signal) => {
+    if (isCutOff(machine.folder)) await (await import('./snapshots/cut-off.js')).goOn(machine, signal)
+    // A pause that is asked for is nobody's to end.
+    forgetSaving(machine.folder)
     const { state } = statusOf(machine.folder)
     if (state === target) return
     if (state !== source) throw invalidState(machine.id, verb, state)
