@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
+import { withLock } from '@vmkit/core/state-folder'
 import type { FifoPool } from './exec/fifos.js'
 import type { Containerd } from './grpc/client.js'
 import type { Connection } from './grpc/connection.js'
@@ -9,7 +10,6 @@ import type { Container } from './grpc/generated/containers_pb.js'
 import type { Process } from './grpc/generated/task_types_pb.js'
 import type { AnyInit } from './grpc/messages.js'
 import type { ImageAccess } from './images/access.js'
-import { withLock } from './lock.js'
 import type { LogKeeper } from './logs/cap.js'
 import type { ParsedOptions } from './options.js'
 import { containerIdOf, idOf, LABEL, type MachineRecord, partsOfId, recordOf } from './record.js'
@@ -100,6 +100,7 @@ export async function taskOf(host: Host, containerId: string, { signal }: Signal
 export async function lockMachine<T>(
   host: Host,
   id: string,
+  operation: string,
   ctx: CallContext,
   work: (machine: Machine, task: Process | undefined) => Promise<T>,
 ): Promise<T> {
@@ -108,7 +109,7 @@ export async function lockMachine<T>(
   // Nearly always; else the machine knows which folder it was given.
   const own = machineFolder(host.root, parts.uid).path
   const folder = existsSync(own) ? own : (await findMachine(host, id, ctx)).folder.path
-  return withLock({ id, folder }, ctx.signal, async () =>
+  return withLock({ id, folder }, operation, ctx.signal, async () =>
     work(...(await Promise.all([findMachine(host, id, ctx), taskOf(host, parts.containerId, ctx, id)]))),
   )
 }

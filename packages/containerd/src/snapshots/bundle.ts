@@ -1,5 +1,6 @@
 /** A machine as one portable tar, in the format of `@vmkit/oci`: its config, its root file system as an image, its volumes as tars. */
 import { type CallContext, type MachineConfig, type MachineRef, VMKitError } from '@vmkit/core/driver'
+import { withLock } from '@vmkit/core/state-folder'
 import { readBundle, writeBundle } from '@vmkit/oci'
 import { createMachine, refuseTakenName } from '../create.js'
 import { findMachine, type Host } from '../host.js'
@@ -7,7 +8,6 @@ import { unpackSource } from '../images/ensure.js'
 import { openLease } from '../images/leases.js'
 import { writeContent } from '../images/place.js'
 import { openStored } from '../images/store.js'
-import { withLock } from '../lock.js'
 import { refuseTakenVolumes } from '../volumes.js'
 import { commitRootfs, whileFrozen } from './commit.js'
 import { fillVolumes, packVolumes, type VolumeTar } from './volume-tars.js'
@@ -21,7 +21,7 @@ export async function* exportBundle(host: Host, id: string, ctx: CallContext): A
   const lease = await openLease(containerd, ctx.signal)
   let tars: VolumeTar[] = []
   try {
-    const { machine, descriptor } = await withLock({ id, folder: folder.path }, ctx.signal, async () => {
+    const { machine, descriptor } = await withLock({ id, folder: folder.path }, 'bundle', ctx.signal, async () => {
       const machine = await findMachine(host, id, ctx)
       const committed = await whileFrozen(host, machine, ctx, async () => {
         tars = await packVolumes(host, machine.record.config.volumes, ctx)

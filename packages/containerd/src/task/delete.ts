@@ -15,7 +15,7 @@ import { ended } from './stop.js'
 
 /** Every trace goes: task, networks, snapshot, container, folder. Whoever dies on the way leaves a machine that can be deleted again. */
 export async function remove(host: Host, id: string, force: boolean, ctx: CallContext): Promise<void> {
-  await lockMachine(host, id, ctx, async (machine, found) => {
+  await lockMachine(host, id, 'delete', ctx, async (machine, found) => {
     const { containerId, container, folder } = machine
     const containerd = await host.containerd()
     if (force) await disarm(host, machine)

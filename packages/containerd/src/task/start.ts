@@ -15,7 +15,7 @@ import { prepareStreams } from './streams.js'
 
 /** A start that is aborted, or fails, leaves nothing running, and the machine as it was. */
 export async function start(host: Host, id: string, ctx: CallContext): Promise<void> {
-  await lockMachine(host, id, ctx, async (machine, task) => {
+  await lockMachine(host, id, 'start', ctx, async (machine, task) => {
     if (task?.status === TASK_STATUS.running) return
     if (task?.status === TASK_STATUS.paused || task?.status === TASK_STATUS.pausing)
       throw new VMKitError('INVALID_STATE', 'The machine is paused', { driver: host.driver, vmId: id })
