@@ -29,7 +29,7 @@ export function refuseHostSharing({ networks, devices, driverOptions }: MachineC
 }
 
 /** Snapshotters whose snapshots are block devices: Kata hands the device to the guest, which mounts it. */
-export const BLOCK_SNAPSHOTTERS: ReadonlySet<string> = new Set(['devmapper', 'blockfile', 'zfs'])
+export const BLOCK_SNAPSHOTTERS: ReadonlySet<string> = new Set(['devmapper', 'blockfile'])
 
 /** What is read of a disk must not be mounted in a guest too. @throws VMKitError `INVALID_STATE` */
 export async function refuseDiskInGuest(inner: Inner, vmId: string, ctx: CallContext): Promise<void> {
