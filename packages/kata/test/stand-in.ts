@@ -11,6 +11,7 @@ import { archiveOf, backendEnv, IMAGE, sockets, testImage } from '../../containe
 import { type KataOptions, kata } from '../src/driver.js'
 
 export { IMAGE, sockets }
+
 const there = (name: string) => [backendEnv(name)].find((path) => path !== undefined && existsSync(path))
 
 /** The runc shim under Kata's name. */

@@ -3,7 +3,15 @@ import { spawn } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type CallContext, channel, type ExecExit, type ExecRequest, type ExecSession, type OutputChunk, VMKitError } from '@vmkit/core/driver'
+import {
+  type CallContext,
+  channel,
+  type ExecExit,
+  type ExecRequest,
+  type ExecSession,
+  type OutputChunk,
+  VMKitError,
+} from '@vmkit/core/driver'
 import { afterAll, beforeEach, expect, it } from 'vitest'
 import type { Inner } from '../inner.js'
 import { accountsInside, guestFiles } from './files.js'
@@ -119,7 +127,11 @@ it('carries a tree out and in', async () => {
 
 it('names the program that the image lacks', async () => {
   const bare = guestFiles(inner({ path: join(folder, 'bin') }))
-  await expect(read('x', bare)).rejects.toMatchObject({ code: 'UNSUPPORTED', capability: 'files', message: expect.stringContaining('`cat`') })
+  await expect(read('x', bare)).rejects.toMatchObject({
+    code: 'UNSUPPORTED',
+    capability: 'files',
+    message: expect.stringContaining('`cat`'),
+  })
   mkdirSync(join(folder, 'tree'))
   await expect(bare.pack('m', 'tree', ctx)[Symbol.asyncIterator]().next()).rejects.toMatchObject({
     code: 'UNSUPPORTED',
