@@ -28,6 +28,7 @@ export function kata(options?: KataOptions): VMDriver<KataCapabilities> {
       isolation: 'vm',
       capabilities,
       sandboxed: true,
+      overwritesLogs: true,
       ...(own.configPath === undefined ? {} : { runtimeOptions: runtimeOptions(own.configPath) }),
       annotations(config) {
         refuseHostSharing(config)

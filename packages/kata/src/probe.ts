@@ -54,7 +54,7 @@ export function refine(probe: HostProbe, host: KataHost, { allowStandIn, runtime
     engine: isStandIn
       ? `STAND-IN for Kata (a shim that is not Kata's, ${kataVersion}; no VM), ${probe.engine}`
       : `Kata ${kataVersion} (${languages[version.kind]}, ${config?.hypervisor ?? 'no configuration'}), ${probe.engine}`,
-    missing: { ...probe.missing, ...missingOf(config), ...NEVER },
+    missing: { ...probe.missing, ...missingOf(config), ...missingLoggers(version), ...NEVER },
     ...(shim === undefined ? { tried: host.triedShims.map((target) => ({ target, result: 'not there, or no program' })) } : {}),
     details: {
       ...probe.details,
@@ -122,6 +122,14 @@ function missingOf(config: KataConfig | undefined): Missing {
           ? `${config.path} has static_sandbox_resource_mgmt: the guest keeps the size with which it started`
           : undefined
   return { ...(noFiles ? { mounts: noFiles, volumes: noFiles } : {}), ...(noGrowth ? { resize: noGrowth } : {}) }
+}
+
+/** The restart monitor gives each run a logger, as does the option that writes the times of lines. */
+function missingLoggers({ kind }: ShimVersion): Missing {
+  if (kind !== 'rust') return {}
+  const reason =
+    'runtime-rs runs no loggers before its change of July 2026 (kata-containers #13351), and it does not tell whether it has that'
+  return { restart: reason, 'logs.since': reason }
 }
 
 /** A look that fails is a host without Kata, and says why. */

@@ -124,6 +124,20 @@ describe.skipIf(!requireStandIn())(`kata${why}`, () => {
     expect((await vm.info()).config).toMatchObject({ memory: 96 * 2 ** 20 })
   })
 
+  it('begins the log anew with each run, as Kata’s shims write from the start of the file', async () => {
+    await using manager = managerOf()
+    await using vm = await manager.create(idle({ command: ['sh', '-c', 'echo run; echo >> /data/runs; wc -l < /data/runs'] }), {
+      driver: 'kata',
+    })
+    for (const run of ['1', '2']) {
+      await vm.start()
+      await vm.wait()
+      const lines: string[] = []
+      for await (const { text } of vm.logs()) lines.push(text)
+      expect(lines).toEqual(['run', run])
+    }
+  })
+
   it('is gone when a SIGKILL is over', async () => {
     await using manager = managerOf()
     await using vm = await manager.create(idle(), { driver: 'kata' })

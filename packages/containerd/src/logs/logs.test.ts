@@ -84,3 +84,10 @@ it('shares lines evenly', () => {
   expect(shares(5, [1, 10])).toEqual([1, 4])
   expect(shares(5, [0, 0])).toEqual([0, 0])
 })
+
+it('a file that was begun anew is read from its start, also by whoever had read further', async () => {
+  writeFileSync(join(folder, 'stdout'), 'of the first run\n')
+  const after = (await all()).at(-1)?.cursor
+  writeFileSync(join(folder, 'stdout'), 'second\n')
+  expect((await all({ after })).map(({ text }) => text)).toEqual(['second'])
+})
