@@ -86,7 +86,8 @@ export function logFile(path: string, start: number): LogFile {
         const data = await read(position, limit - position)
         if (data.length === 0) {
           // A run that began the file anew: what was read is gone, and what is there is new.
-          if (position <= (await size())) break
+          const end = await size()
+          if (position <= end || readLogFloor(path) > end) break
           seek(0)
           continue
         }
