@@ -177,7 +177,10 @@ function makeFolder(root: string, path: string, bits: Bits | undefined): void {
   const { folder, name } = walk(root, path, { followLast: true, makeParents: true })
   try {
     if (name === '..') return
-    if (name === '') return setBits(folder, bits)
+    if (name === '') {
+      setBits(folder, bits)
+      return
+    }
     const stat = statChild(folder, name)
     if (stat && !stat.isDirectory()) throw new VMKitError('GUEST_ERROR', `${path} is there already and is not a folder`)
     if (!stat) mkdirSync(`${folder.path}/${name}`, { mode: 0o755 })
