@@ -19,7 +19,8 @@ const volumeFile = (index: number): string => `volume-${index}.tar`
 export async function* exportBundle(machines: Machines, id: string, ctx: CallContext): AsyncGenerator<Uint8Array> {
   const { engine } = await machines.at(id, ctx)
   const { signal } = ctx
-  const config = configOf((await machines.inspect(id, ctx)).Config.Labels)
+  const { Config, Name } = await machines.inspect(id, ctx)
+  const config = configOf(Config.Labels, Name)
   if (!config) throw invalidConfig('labels', 'the labels that vmkit gave the container', 'others', { driver: 'docker', vmId: id })
   const { openArchive, writeBundle } = await import('@vmkit/oci')
   const image = { repo: baseRepo(crypto.randomUUID()), tag: BASE_TAG, label: 'bundle' }

@@ -24,6 +24,7 @@ export async function commit(
     [LABEL.config]: '',
     [LABEL.uid]: '',
     [LABEL.replaces]: '',
+    [LABEL.waitsAs]: '',
     [LABEL.restoredFrom]: '',
     [LABEL.snapshotTag]: label,
     [LABEL.snapshotAt]: String(createdAt),

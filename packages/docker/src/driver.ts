@@ -28,7 +28,7 @@ export { capabilities }
 const FIELDS = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices', 'driverOptions'] as const)
 
 /** What the engine refuses in the states in which core's table forbids it. */
-const GUARDS = Object.freeze(['start', 'stop', 'kill', 'pause', 'resume', 'delete', 'exec'] as const)
+const GUARDS = Object.freeze(['start', 'stop', 'kill', 'pause', 'resume', 'delete', 'exec', 'rename'] as const)
 
 export type DockerDriver = VMDriver<typeof capabilities>
 
@@ -81,6 +81,7 @@ export function docker(options?: DockerOptions): DockerDriver {
     events: (ctx) => readEvents(machines, ctx),
     files: dockerFiles(machines),
     resize: (id, request, ctx) => resize(machines, id, request, ctx),
+    rename: (id, name, ctx) => rename(machines, id, name, ctx),
     snapshot: (id, tag, snapshotOptions, ctx) => snapshot(machines, id, tag, snapshotOptions, ctx),
     restore: (id, tag, ctx) => restore(machines, id, tag, ctx),
     listSnapshots: (id, ctx) => listSnapshots(machines, id, ctx),
@@ -110,6 +111,18 @@ async function freeze(machines: Machines, id: string, verb: 'pause' | 'unpause',
   } catch (error) {
     const { State } = await machines.inspect(id, ctx)
     if (!(State.Running && State.Paused === (verb === 'pause'))) throw error
+  }
+}
+
+/** The engine goes on with a rename whose client has left, so it is not aborted: the caller is to hear of it. */
+async function rename(machines: Machines, id: string, name: string, ctx: CallContext): Promise<void> {
+  const { engine, path } = await machines.at(id, ctx)
+  ctx.signal.throwIfAborted()
+  try {
+    await engine.json({ method: 'POST', path: `${path}/rename`, query: { name }, context: { vmId: id } })
+  } catch (error) {
+    const { Config, Name } = await machines.inspect(id, ctx)
+    if (nameOf(Config.Labels, Name) !== name) throw error
   }
 }
 

@@ -89,11 +89,12 @@ async function restoreDisk(machines: Machines, id: string, tag: string, ctx: Cal
   const { Id: image } = await requireImage(engine, uid, id, tag, ctx)
   const earlier = Object.keys(container.Config.Labels ?? {}).filter((key) => key.startsWith(LABEL.previous))
   const extraLabels = Object.fromEntries([...earlier, `${LABEL.previous}${id}`].map((key) => [key, 'true']))
+  const containerName = `${config.name}.${crypto.randomUUID().slice(0, 8)}`
   const next = await createContainer(engine, undefined, config, ctx, {
-    containerName: `${config.name}.${crypto.randomUUID().slice(0, 8)}`,
+    containerName,
     image,
     uid,
-    extraLabels: { ...extraLabels, [LABEL.replaces]: id, [LABEL.restoredFrom]: tag },
+    extraLabels: { ...extraLabels, [LABEL.replaces]: id, [LABEL.waitsAs]: containerName, [LABEL.restoredFrom]: tag },
     skipFiles: true,
   })
   // From here on it goes through: half a restore would be worse than a late one.
@@ -135,7 +136,7 @@ interface Subject {
 
 async function subject(machines: Machines, id: string, ctx: CallContext): Promise<Subject> {
   const container = await machines.inspect(id, ctx)
-  const config = configOf(container.Config.Labels)
+  const config = configOf(container.Config.Labels, container.Name)
   const uid = container.Config.Labels?.[LABEL.uid]
   if (!config || !uid) throw invalidConfig('labels', 'the labels that vmkit gave the container', 'others', { driver: 'docker', vmId: id })
   return { engine: await machines.engine(ctx), place: await machines.at(id, ctx), container, config, uid }
