@@ -14,7 +14,7 @@ import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
 import { configOf, LABEL } from './labels.js'
 import { type Machines, type Place, unaborted } from './machines.js'
-import { missingOf, refOf } from './missing.js'
+import { missingOf, NO_MEMORY_CLONE, refOf } from './missing.js'
 import { dropSnapshotImage, snapshotImages, snapshotRepo } from './snapshot-images.js'
 import type { ContainerInspect } from './wire.js'
 
@@ -122,9 +122,6 @@ export async function clone(machines: Machines, id: string, { tag, name, labels 
   const made = { ...lasting, name, labels: { ...own, ...labels } }
   return refOf(await createContainer(engine, undefined, made, ctx, { image, skipFiles: true }), made)
 }
-
-/** Why `clone.memory` is missing on every engine. */
-export const NO_MEMORY_CLONE = 'the engine restores memory only into the container that it was saved from'
 
 interface Subject {
   engine: Engine
