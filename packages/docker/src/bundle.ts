@@ -7,7 +7,7 @@ import type { Engine } from './engine.js'
 import { hasCode, transportError } from './errors.js'
 import { loadImage, type RegistryAccess } from './images.js'
 import { configOf, LABEL } from './labels.js'
-import { type Machines, unaborted } from './machines.js'
+import type { Machines } from './machines.js'
 import { refOf } from './missing.js'
 import { BASE_TAG, baseRepo } from './snapshot-images.js'
 import { type Spooled, spool } from './spool.js'
@@ -37,7 +37,7 @@ export async function* exportBundle(machines: Machines, id: string, ctx: CallCon
     throw transportError(error, engine.endpoint.target, signal)
   } finally {
     for (const content of contents) await content[Symbol.asyncDispose]()
-    await engine.json({ method: 'DELETE', path, signal: unaborted().signal }).catch(() => {})
+    await engine.undo(() => remove(engine, [path]))
   }
 }
 
@@ -73,10 +73,7 @@ export async function importBundle(
     return refOf(await createContainer(engine, registries, config, ctx, { image, extraLabels, skipFiles: true }), config)
   } catch (error) {
     const paths = [`/containers/${helper}`, ...volumes.map((volume) => `/volumes/${volume.name}`), `/images/${image}`]
-    const undo = () => remove(engine, paths)
-    await undo().catch((failure: unknown) => {
-      if (hasCode(failure, 'BACKEND_UNAVAILABLE')) engine.owe(undo)
-    })
+    await engine.undo(() => remove(engine, paths))
     throw error
   }
 }

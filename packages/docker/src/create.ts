@@ -74,9 +74,7 @@ export async function createContainer(
     return id
   } catch (error) {
     isAway = hasCode(error, 'BACKEND_UNAVAILABLE')
-    await undo().catch((failure: unknown) => {
-      if (hasCode(failure, 'BACKEND_UNAVAILABLE')) engine.owe(undo)
-    })
+    await engine.undo(undo)
     throw error
   }
 }

@@ -20,6 +20,8 @@ export const LABEL = {
   restoredFrom: 'vmkit.restored',
   snapshotTag: 'vmkit.snapshot.tag',
   snapshotAt: 'vmkit.snapshot.at',
+  /** On an image, what names the one commit that made it: one that was cut short may have no name yet. */
+  snapshotKey: 'vmkit.snapshot.key',
 } as const
 
 const MACHINE = 'docker'

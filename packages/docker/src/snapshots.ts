@@ -34,9 +34,7 @@ export async function snapshot(
     if (reason !== undefined) throw new VMKitError('UNSUPPORTED', reason, { driver: 'docker', capability: 'snapshot.memory', vmId: id })
     return createCheckpoint(place, tag, ctx)
   }
-  const { createdAt } = await commit(machines, id, { repo: snapshotRepo(uid), tag, label: tag }, ctx)
-  const image = await findImage(engine, uid, tag, ctx)
-  return { tag, createdAt, memory: false, sizeBytes: image?.Size ?? null }
+  return { tag, memory: false, ...(await commit(machines, id, { repo: snapshotRepo(uid), tag, label: tag }, ctx)) }
 }
 
 export async function listSnapshots(machines: Machines, id: string, ctx: CallContext): Promise<SnapshotInfo[]> {
