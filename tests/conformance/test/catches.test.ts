@@ -210,7 +210,7 @@ const CASES: Case[] = [
   {
     wrong: 'renames over the holder of a name',
     caught: 'rename: a taken name is ALREADY_EXISTS, and nothing has changed',
-    spoil: (driver, backend) => ({
+    spoil: (_driver, backend) => ({
       async rename(id, name) {
         const machine = backend.get(id)
         machine.config = { ...machine.config, name }

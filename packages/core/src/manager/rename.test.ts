@@ -32,7 +32,11 @@ it('is known to every handle of the machine', async () => {
 it('is not kept from a manager where another one renamed the machine again', async () => {
   const { driver, vm, fake } = await two()
   await vm.rename('new')
-  await (await createManager({ drivers: { fake: driver } }).driver('fake').get('new')).rename('newest')
+  await (
+    await createManager({ drivers: { fake: driver } })
+      .driver('fake')
+      .get('new')
+  ).rename('newest')
   expect((await fake.get('newest')).name).toBe('newest')
   expect(vm.name).toBe('newest')
 })
@@ -121,7 +125,11 @@ it('is refused with the reason where the driver has none', async () => {
   const { vm, driver } = await two({ without: ['rename'], probe: { missing: { rename: 'the id is the name' } } })
   expect(vm.supports('rename')).toBe(false)
   const call = (vm as unknown as { rename(name: string): Promise<void> }).rename('new')
-  await expect(call).rejects.toMatchObject({ code: 'UNSUPPORTED', capability: 'rename', message: expect.stringContaining('the id is the name') })
+  await expect(call).rejects.toMatchObject({
+    code: 'UNSUPPORTED',
+    capability: 'rename',
+    message: expect.stringContaining('the id is the name'),
+  })
   await expect(call).rejects.toBeInstanceOf(VMKitError)
   expect(driver.calls).not.toContain('rename')
 })
