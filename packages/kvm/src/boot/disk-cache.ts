@@ -4,7 +4,7 @@
  */
 import { mkdir, readdir, readFile, rm, stat, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { errno } from '../errors.js'
+import { errno } from '@vmkit/core/state-folder'
 import type { ResolvedOptions } from '../options.js'
 
 type CacheOptions = Pick<ResolvedOptions, 'cacheDir' | 'cacheKeepDays'>

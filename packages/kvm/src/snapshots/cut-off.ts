@@ -1,13 +1,13 @@
 /** A machine that stands still because a program was killed while it saved the memory: it goes on, and half a snapshot goes. */
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { untilChange } from '@vmkit/core/state-folder'
 import { endMigration } from '../migrate/outgoing.js'
 import { connectQmp } from '../qmp/client.js'
 import { withLock } from '../state/lock.js'
 import { isCutOff, statusOf } from '../state/run.js'
 import { forgetSaving } from '../state/saving.js'
 import type { Machine } from '../state/store.js'
-import { untilChange } from '../state/watch.js'
 import { SAVING_SOCKET } from './memory-file.js'
 import { removeHalves } from './records.js'
 
@@ -29,7 +29,7 @@ export async function goOn({ folder }: Machine, signal: AbortSignal): Promise<vo
   forgetSaving(folder)
 }
 
-/** Waits for the lock, which the killed program blocks for a while. */
+/** For who does not hold the lock. */
 export function letGoOn(machine: Machine, signal: AbortSignal): Promise<void> {
   return withLock(machine, 'resume', signal, (inner) => goOn(machine, inner))
 }

@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type SnapshotInfo, VMKitError } from '@vmkit/core/driver'
+import { errno, readJson, writeJson } from '@vmkit/core/state-folder'
 import { bytesOf, chainOf } from '../disk/layers.js'
-import { DRIVER, errno } from '../errors.js'
+import { DRIVER } from '../errors.js'
 import type { MachineSpec } from '../qemu/machine-spec.js'
-import { readJson, writeJson } from '../state/json-file.js'
 import type { MachineFolder } from '../state/machine-folder.js'
 
 const FORMAT = 1

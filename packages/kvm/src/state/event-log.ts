@@ -1,6 +1,6 @@
 /** The log of QMP events that QEMU keeps by itself: what happened to a run, also while no app was there. */
 import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs'
-import { errno } from '../errors.js'
+import { errno } from '@vmkit/core/state-folder'
 
 export interface LoggedEvent {
   event: string

@@ -3,11 +3,10 @@ import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import type { PublishedPort, VMExit, VMState, VMStatus } from '@vmkit/core/driver'
+import { type Identity, isAlive, readJson, writeJson } from '@vmkit/core/state-folder'
 import type { Accelerator } from '../qemu/machine-spec.js'
 import { type LoggedEvent, readEventLog } from './event-log.js'
-import { readJson, writeJson } from './json-file.js'
 import type { MachineFolder } from './machine-folder.js'
-import { type Identity, isAlive } from './proc.js'
 import { isSavingCutOff } from './saving.js'
 
 export interface Run {

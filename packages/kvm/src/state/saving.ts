@@ -1,8 +1,7 @@
 /** The note that a guest stands still only while its memory is saved. Who dies meanwhile leaves it, and others let the guest go on. */
 import { rmSync } from 'node:fs'
-import { readJson, writeJson } from './json-file.js'
+import { type Identity, isAlive, ownIdentity, readJson, writeJson } from '@vmkit/core/state-folder'
 import type { MachineFolder } from './machine-folder.js'
-import { type Identity, isAlive, ownIdentity } from './proc.js'
 
 interface Saving {
   run: number

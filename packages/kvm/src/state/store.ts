@@ -7,11 +7,10 @@ import { mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, statSync, sym
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type MachineConfig, VMKitError } from '@vmkit/core/driver'
-import { DRIVER, errno, notFound, systemError } from '../errors.js'
+import { errno, type Identity, isAlive, ownIdentity, readJson, signalProcess, writeJson } from '@vmkit/core/state-folder'
+import { DRIVER, notFound, systemError } from '../errors.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
-import { readJson, writeJson } from './json-file.js'
 import { type MachineFolder, machineFolder } from './machine-folder.js'
-import { type Identity, isAlive, ownIdentity, signalProcess } from './proc.js'
 import type { Run } from './run.js'
 
 const FORMAT = 1
