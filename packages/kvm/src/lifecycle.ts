@@ -2,6 +2,7 @@
 
 import { rmSync } from 'node:fs'
 import { type CallContext, type StopOptions, type VMExit, VMKitError, type VMStatus } from '@vmkit/core/driver'
+import { type Identity, ownIdentity, signalProcess, untilChange } from '@vmkit/core/state-folder'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
@@ -10,16 +11,17 @@ import { machineOptions } from './machine-options.js'
 import { resolvePorts } from './net/ports.js'
 import { launch } from './qemu/launch.js'
 import type { MachineSpec } from './qemu/machine-spec.js'
-import { connectQmp, type Qmp } from './qmp/client.js'
+import type { Qmp } from './qmp/client.js'
+import { command } from './qmp/command.js'
 import { setPassword } from './screen.js'
 import { specOf } from './spec.js'
 import { readEventLog } from './state/event-log.js'
 import { record } from './state/journal.js'
 import { withLock } from './state/lock.js'
-import { type Identity, ownIdentity, processesWithArgument, signalProcess } from './state/proc.js'
-import { clearKilled, forgetRun, isRunAlive, markKilled, type Run, statusOf, writeRun } from './state/run.js'
+import { processesWithArgument } from './state/proc.js'
+import { clearKilled, forgetRun, isCutOff, isRunAlive, markKilled, type Run, statusOf, writeRun } from './state/run.js'
+import { forgetSaving } from './state/saving.js'
 import type { Machine } from './state/store.js'
-import { untilChange } from './state/watch.js'
 
 /** What no file tells, such as a killed QEMU, is seen this late. */
 const POLL_MS = 100
@@ -199,16 +201,6 @@ async function untilGone(machine: Machine, run: Run, ms: number, signal: AbortSi
   signal.throwIfAborted()
 }
 
-/** One QMP conversation, under the machine's lock. */
-export async function command<T>(machine: Machine, signal: AbortSignal, task: (qmp: Qmp) => Promise<T>): Promise<T> {
-  const qmp = await connectQmp(machine.folder.qmp, { signal })
-  try {
-    return await task(qmp)
-  } finally {
-    await qmp.close()
-  }
-}
-
 /** SIGKILL ends the machine at once. Any other signal is for the main process of an image, where there is one. */
 export async function kill(machine: Machine, name: string, ctx: CallContext): Promise<void> {
   const { run, state } = statusOf(machine.folder)
@@ -245,6 +237,9 @@ export async function remove(host: Host, machine: Machine, force: boolean, ctx: 
 export async function pause(machine: Machine, verb: 'pause' | 'resume', ctx: CallContext): Promise<void> {
   const [target, source] = verb === 'pause' ? (['paused', 'running'] as const) : (['running', 'paused'] as const)
   await withLock(machine, verb, ctx.signal, async (signal) => {
+    if (isCutOff(machine.folder)) await (await import('./snapshots/cut-off.js')).goOn(machine, signal)
+    // A pause that is asked for is nobody's to end.
+    forgetSaving(machine.folder)
     const { state } = statusOf(machine.folder)
     if (state === target) return
     if (state !== source) throw invalidState(machine.id, verb, state)

@@ -5,16 +5,19 @@ import { addLayer, dropUnusedLayers } from '../disk/layers.js'
 import { ownDisks, withTops } from '../disk/own-disks.js'
 import { DRIVER, invalidState, systemError } from '../errors.js'
 import type { Host } from '../host.js'
-import { command, end, launchRun } from '../lifecycle.js'
+import { end, launchRun } from '../lifecycle.js'
 import { setCapabilities, untilArrived } from '../migrate/outgoing.js'
 import { FIRST_INHERITED_FD } from '../qemu/launch.js'
 import type { MachineSpec } from '../qemu/machine-spec.js'
 import type { Qmp } from '../qmp/client.js'
+import { command } from '../qmp/command.js'
 import { specOf } from '../spec.js'
 import { record } from '../state/journal.js'
 import { withLock } from '../state/lock.js'
-import { forgetRun, statusOf } from '../state/run.js'
+import { forgetRun, type Run, statusOf } from '../state/run.js'
+import { forgetSaving, noteSaving } from '../state/saving.js'
 import type { Machine } from '../state/store.js'
+import { goOn } from './cut-off.js'
 import { type Frozen, freezeAtRest, freezeLive, setTops } from './freeze-disks.js'
 import { readyToMigrate, versionedName } from './live.js'
 import { saveMemory } from './memory-file.js'
@@ -41,6 +44,7 @@ export async function snapshot(
 ): Promise<SnapshotInfo> {
   return withLock(host.store.get(id), 'snapshot', ctx.signal, async (signal) => {
     const machine = host.store.get(id)
+    await goOn(machine, signal)
     const { folder } = machine
     if (findSnapshot(folder, tag))
       throw new VMKitError('ALREADY_EXISTS', `There is a snapshot ${JSON.stringify(tag)} already`, { driver: DRIVER, vmId: id })
@@ -54,7 +58,7 @@ export async function snapshot(
     removeSnapshot(folder, tag)
     const found: Omit<SnapshotRecord, 'format'> = isLive
       ? await command(machine, signal, (qmp) =>
-          takeLive(host, machine, qmp, tag, memory ? specOf(machine, run?.accel ?? 'tcg') : undefined, { ...ctx, signal }),
+          takeLive(host, machine, qmp, tag, memory && run ? { spec: specOf(machine, run.accel), run } : undefined, { ...ctx, signal }),
         )
       : { tag, createdAt: Date.now(), disks: (await freezeAtRest(host, machine)).layers }
     addSnapshot(folder, found)
@@ -78,25 +82,29 @@ async function takeLive(
   machine: Machine,
   qmp: Qmp,
   tag: string,
-  spec: MachineSpec | undefined,
+  withMemory: { spec: MachineSpec; run: Run } | undefined,
   ctx: CallContext,
 ): Promise<Omit<SnapshotRecord, 'format'>> {
-  if (!spec) {
+  if (!withMemory) {
     const { running } = await qmp.execute<{ running: boolean }>('query-status')
     const freeze = (): Promise<Frozen> => freezeLive(host, machine, qmp)
     const { layers } = running ? await quietly(host, machine, ctx.signal, freeze) : await freeze()
     return { tag, createdAt: Date.now(), disks: layers }
   }
+  const { spec, run } = withMemory
+  const { folder } = machine
   const wasRunning = await readyToMigrate(qmp)
+  if (wasRunning) noteSaving(folder, run.number)
   await qmp.execute('stop')
   try {
     const version = await versionedName(qmp)
     const frozen: Frozen = await freezeLive(host, machine, qmp)
     const createdAt = Date.now()
-    await saveMemory(qmp, machine.folder.path, memoryFileOf(machine.folder, tag), ctx)
+    await saveMemory(qmp, folder.path, memoryFileOf(folder, tag), ctx)
     return { tag, createdAt, disks: frozen.layers, spec: { ...spec, machine: { ...spec.machine, version } } }
   } finally {
     if (wasRunning) await qmp.execute('cont')
+    forgetSaving(folder)
   }
 }
 
