@@ -30,7 +30,9 @@ export async function bareCycle(containerd: Containerd, { image, snapshotter, pa
   const id = `bare-${randomBytes(6).toString('hex')}`
   const own = JSON.parse(spec) as { linux: { cgroupsPath: string } }
   own.linux.cgroupsPath = `/vmkit-bench/${id}`
-  const { mounts: rootfs } = await containerd.snapshots.prepare({ snapshotter, key: id, parent })
+  // Until a container names it, the collector of garbage would take it.
+  const labels = { 'containerd.io/gc.root': new Date().toISOString() }
+  const { mounts: rootfs } = await containerd.snapshots.prepare({ snapshotter, key: id, parent, labels })
   const value = Buffer.from(JSON.stringify(own))
   const runtime = { name: 'io.containerd.runc.v2' }
   await containerd.containers.create({
