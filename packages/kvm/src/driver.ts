@@ -1,4 +1,5 @@
 import type { VMDriver } from '@vmkit/core/driver'
+import type { GuestInfo } from './about/guest-info.js'
 import { guestFiles } from './agent/files.js'
 import { kvmImages } from './boot/image-store.js'
 import { exportBundle, importBundle } from './bundle.js'
@@ -8,14 +9,16 @@ import { attachDevice, detachDevice } from './devices.js'
 import { DRIVER } from './errors.js'
 import { readEvents } from './events.js'
 import { makeHost } from './host.js'
-import { kill, pause, remove, start, stop, wait } from './lifecycle.js'
+import { remove, start, stop } from './lifecycle.js'
 import { readLogs } from './logs.js'
 import type { Incomings } from './migrate/incoming.js'
 import { type KvmOptions, resolveOptions } from './options.js'
+import { kill, pause, reset, wait } from './running.js'
 import { screenshot, vncEndpoint } from './screen.js'
 import { statusOf } from './state/run.js'
 import { infoOf, summaryOf } from './status.js'
 
+export type { GuestAddress, GuestInfo, GuestInterface } from './about/guest-info.js'
 export type { KvmMachineOptions } from './machine-options.js'
 export type { KvmOptions } from './options.js'
 export { capabilities }
@@ -41,7 +44,21 @@ const FIELDS: VMDriver['fields'] = Object.freeze([
 
 type Present = 'pause' | 'resume' | 'find'
 
-export type KvmDriver = VMDriver<typeof capabilities> & Required<Pick<VMDriver, Present>>
+/** What other drivers do not have: called on the driver itself, with the id or the name of a machine. */
+export interface KvmExtras {
+  /**
+   * The reset button. What the guest had in memory is gone, and it boots again; a paused machine stays paused.
+   * @throws VMKitError `INVALID_STATE` unless it runs or is paused
+   */
+  reset(idOrName: string, options?: { signal?: AbortSignal }): Promise<void>
+  /**
+   * Host name, system and addresses, as the guest tells them; `info()` has the same in `details.guest`, or null.
+   * @throws VMKitError `GUEST_ERROR` when no agent answers in the guest, `INVALID_STATE` unless it runs
+   */
+  guestInfo(idOrName: string, options?: { signal?: AbortSignal }): Promise<GuestInfo>
+}
+
+export type KvmDriver = VMDriver<typeof capabilities> & Required<Pick<VMDriver, Present>> & KvmExtras
 
 /**
  * QEMU/KVM virtual machines. Nothing is touched before the first call.
@@ -76,7 +93,7 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
       const { run: _run, ...status } = statusOf(store.get(id).folder)
       return status
     },
-    getInfo: async (id) => infoOf(store.get(id)),
+    getInfo: async (id, ctx) => infoOf(host, store.get(id), ctx),
     getMetrics: async (id, ctx) => (await import('./metrics.js')).readMetrics(store.get(id), ctx),
     list: async (filter) => store.list(filter.name).map((machine) => summaryOf(machine)),
     find: async (idOrName) => store.find(idOrName),
@@ -103,6 +120,10 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
     cancelIncoming: async (ticket) => (await arrivals()).cancel(ticket),
     deleteSnapshot: async (id, tag, ctx) => (await snapshots()).deleteSnapshot(host, store.get(id), tag, ctx),
 
+    reset: async (idOrName, { signal = never() } = {}) => reset(store.get(store.find(idOrName)), { signal }),
+    guestInfo: async (idOrName, { signal = never() } = {}) =>
+      (await import('./about/ask-guest.js')).askGuest(host, store.get(store.find(idOrName)), signal),
+
     images: kvmImages(host),
     files: guestFiles(host),
     attach: async (id, ctx) => (await import('./attach.js')).attach(host, store.get(id), ctx),
@@ -114,4 +135,8 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
       host.guests.close()
     },
   }
+}
+
+function never(): AbortSignal {
+  return new AbortController().signal
 }

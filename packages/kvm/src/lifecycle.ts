@@ -1,7 +1,7 @@
-/** Start, stop, kill, pause, delete and wait: what happens to the QEMU of one machine. */
+/** Start, stop and delete: the QEMU of one machine comes and goes. */
 
 import { rmSync } from 'node:fs'
-import { type CallContext, type StopOptions, type VMExit, VMKitError, type VMStatus } from '@vmkit/core/driver'
+import { type CallContext, type StopOptions, VMKitError, type VMStatus } from '@vmkit/core/driver'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
@@ -209,27 +209,6 @@ export async function command<T>(machine: Machine, signal: AbortSignal, task: (q
   }
 }
 
-/** SIGKILL ends the machine at once. Any other signal is for the main process of an image, where there is one. */
-export async function kill(machine: Machine, name: string, ctx: CallContext): Promise<void> {
-  const { run, state } = statusOf(machine.folder)
-  if (!run || !isRunAlive(run)) throw invalidState(machine.id, 'kill', state)
-  if (name === 'SIGKILL') {
-    markKilled(machine.folder, run)
-    await command(machine, AbortSignal.any([ctx.signal, AbortSignal.timeout(500)]), (qmp) => qmp.execute('quit')).catch(() => {
-      if (run.qemu) signalProcess(run.qemu, 'SIGKILL')
-    })
-    return
-  }
-  if (machine.boot.reportsExit) return signalMain(machine, name, ctx.signal)
-  if (name === 'SIGTERM') return powerDown(machine, ctx.signal)
-  throw new VMKitError('UNSUPPORTED', `A virtual machine takes SIGKILL (off at once) and SIGTERM (power button), not ${name}`, {
-    driver: DRIVER,
-    operation: 'kill',
-    vmId: machine.id,
-    field: 'signal',
-  })
-}
-
 export async function remove(host: Host, machine: Machine, force: boolean, ctx: CallContext): Promise<void> {
   await withLock(machine, 'delete', ctx.signal, async (signal) => {
     const { run, state } = statusOf(machine.folder)
@@ -239,27 +218,5 @@ export async function remove(host: Host, machine: Machine, force: boolean, ctx: 
     }
     await host.store.remove(machine)
     record(host.options.stateDir, machine, { type: 'deleted' })
-  })
-}
-
-export async function pause(machine: Machine, verb: 'pause' | 'resume', ctx: CallContext): Promise<void> {
-  const [target, source] = verb === 'pause' ? (['paused', 'running'] as const) : (['running', 'paused'] as const)
-  await withLock(machine, verb, ctx.signal, async (signal) => {
-    const { state } = statusOf(machine.folder)
-    if (state === target) return
-    if (state !== source) throw invalidState(machine.id, verb, state)
-    await command(machine, signal, (qmp) => qmp.execute(verb === 'pause' ? 'stop' : 'cont'))
-    // The answer may come before the event is in the log, by which everybody knows the state.
-    await untilChange(machine.folder.path, signal, POLL_MS, () => (statusOf(machine.folder).state === source ? undefined : true))
-  })
-}
-
-/** The end of the run that goes on, of the last one, or of the next. */
-export async function wait(host: Host, machine: Machine, ctx: CallContext): Promise<VMExit> {
-  return untilChange(machine.folder.path, ctx.signal, POLL_MS, () => {
-    // A machine that was deleted is NOT_FOUND for those who wait.
-    host.store.get(machine.id)
-    const { state, exit } = statusOf(machine.folder)
-    return state === 'stopped' || state === 'failed' ? exit : undefined
   })
 }

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { end, pause, start } from '../src/lifecycle.js'
+import { end, start } from '../src/lifecycle.js'
+import { pause } from '../src/running.js'
 import { deleteSnapshot, listSnapshots, restore, snapshot } from '../src/snapshots/snapshots.js'
 import { readRun, statusOf } from '../src/state/run.js'
 import type { Machine } from '../src/state/store.js'

@@ -95,6 +95,7 @@ function liveStatus(run: Run, events: readonly LoggedEvent[]): VMStatus {
     if (event === 'STOP' && state !== 'stopping') state = 'paused'
     else if (event === 'RESUME') state = 'running'
     else if (event === 'SHUTDOWN') state = 'stopping'
+    else if (event === 'RESET') reason = undefined
     else if (event === 'GUEST_PANICKED') reason = 'the guest panicked'
     else if (event === 'BLOCK_IO_ERROR' && data.action === 'stop') reason = `a disk failed: ${String(data.reason)}`
     if (state === 'running' && event === 'RESUME') reason = undefined

@@ -1,0 +1,81 @@
+/** What is done to a machine that runs: kill, pause, resume, reset; and waiting for its end. */
+import { type CallContext, type VMExit, VMKitError } from '@vmkit/core/driver'
+import { powerDown } from './boot/power-down.js'
+import { signalMain } from './boot/signal-main.js'
+import { DRIVER, invalidState } from './errors.js'
+import type { Host } from './host.js'
+import { command } from './lifecycle.js'
+import { resetsOf } from './state/event-log.js'
+import { withLock } from './state/lock.js'
+import { signalProcess } from './state/proc.js'
+import { isRunAlive, markKilled, statusOf } from './state/run.js'
+import type { Machine } from './state/store.js'
+import { untilChange } from './state/watch.js'
+
+/** What no file tells, such as a killed QEMU, is seen this late. */
+const POLL_MS = 100
+
+/** SIGKILL ends the machine at once. Any other signal is for the main process of an image, where there is one. */
+export async function kill(machine: Machine, name: string, ctx: CallContext): Promise<void> {
+  const { run, state } = statusOf(machine.folder)
+  if (!run || !isRunAlive(run)) throw invalidState(machine.id, 'kill', state)
+  if (name === 'SIGKILL') {
+    markKilled(machine.folder, run)
+    await command(machine, AbortSignal.any([ctx.signal, AbortSignal.timeout(500)]), (qmp) => qmp.execute('quit')).catch(() => {
+      if (run.qemu) signalProcess(run.qemu, 'SIGKILL')
+    })
+    return
+  }
+  if (machine.boot.reportsExit) return signalMain(machine, name, ctx.signal)
+  if (name === 'SIGTERM') return powerDown(machine, ctx.signal)
+  throw new VMKitError('UNSUPPORTED', `A virtual machine takes SIGKILL (off at once) and SIGTERM (power button), not ${name}`, {
+    driver: DRIVER,
+    operation: 'kill',
+    vmId: machine.id,
+    field: 'signal',
+  })
+}
+
+export async function pause(machine: Machine, verb: 'pause' | 'resume', ctx: CallContext): Promise<void> {
+  const [target, source] = verb === 'pause' ? (['paused', 'running'] as const) : (['running', 'paused'] as const)
+  await withLock(machine, verb, ctx.signal, async (signal) => {
+    const { state } = statusOf(machine.folder)
+    if (state === target) return
+    if (state !== source) throw invalidState(machine.id, verb, state)
+    await command(machine, signal, (qmp) => qmp.execute(verb === 'pause' ? 'stop' : 'cont'))
+    // The answer may come before the event is in the log, by which everybody knows the state.
+    await untilChange(machine.folder.path, signal, POLL_MS, () => (statusOf(machine.folder).state === source ? undefined : true))
+  })
+}
+
+/**
+ * The reset button: the guest starts again at its first instruction, and what it had in memory is gone; a paused machine stays
+ * paused. QEMU, its run and its ports stay. @throws VMKitError `INVALID_STATE` unless it runs or is paused
+ */
+export async function reset(machine: Machine, ctx: Pick<CallContext, 'signal'>): Promise<void> {
+  await withLock(machine, 'reset', ctx.signal, async (signal) => {
+    const { state } = statusOf(machine.folder)
+    if (state !== 'running' && state !== 'paused') throw invalidState(machine.id, 'reset', state)
+    const before = resetsOf(machine.folder)
+    await command(machine, signal, async (qmp) => {
+      // A guest that ends when it reboots by itself would end by this, too.
+      if (machine.boot.noReboot) await qmp.execute('set-action', { reboot: 'reset' })
+      try {
+        await qmp.execute('system_reset')
+        await untilChange(machine.folder.path, signal, POLL_MS, () => (resetsOf(machine.folder) > before ? true : undefined))
+      } finally {
+        if (machine.boot.noReboot) await qmp.execute('set-action', { reboot: 'shutdown' })
+      }
+    })
+  })
+}
+
+/** The end of the run that goes on, of the last one, or of the next. */
+export async function wait(host: Host, machine: Machine, ctx: CallContext): Promise<VMExit> {
+  return untilChange(machine.folder.path, ctx.signal, POLL_MS, () => {
+    // A machine that was deleted is NOT_FOUND for those who wait.
+    host.store.get(machine.id)
+    const { state, exit } = statusOf(machine.folder)
+    return state === 'stopped' || state === 'failed' ? exit : undefined
+  })
+}
