@@ -4,6 +4,8 @@ import { rmSync } from 'node:fs'
 import { type CallContext, type StopOptions, VMKitError, type VMStatus } from '@vmkit/core/driver'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
+import { findControllers } from './cgroups/controllers.js'
+import { type Group, makeGroup, moveInto, planGroup, removeGroup } from './cgroups/group.js'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
@@ -12,12 +14,13 @@ import { launch } from './qemu/launch.js'
 import type { MachineSpec } from './qemu/machine-spec.js'
 import { connectQmp, type Qmp } from './qmp/client.js'
 import { setPassword } from './screen.js'
-import { specOf } from './spec.js'
+import { hostLimitsOf, specOf } from './spec.js'
 import { readEventLog } from './state/event-log.js'
 import { record } from './state/journal.js'
 import { withLock } from './state/lock.js'
+import type { MachineFolder } from './state/machine-folder.js'
 import { type Identity, ownIdentity, processesWithArgument, signalProcess } from './state/proc.js'
-import { clearKilled, forgetRun, isRunAlive, markKilled, type Run, statusOf, writeRun } from './state/run.js'
+import { clearKilled, forgetRun, isRunAlive, markKilled, type Run, readRun, statusOf, writeRun } from './state/run.js'
 import type { Machine } from './state/store.js'
 import { untilChange } from './state/watch.js'
 
@@ -63,12 +66,23 @@ async function untilReachable(machine: Machine, run: Run, signal: AbortSignal): 
 }
 
 /** The machine is as it was before the start. */
-async function undoRun(machine: Machine, run: Run, previous: Run | undefined, before: VMStatus): Promise<void> {
+async function undoRun({ folder }: Machine, run: Run, previous: Run | undefined, before: VMStatus): Promise<void> {
+  await killRun(folder, run)
+  forgetRun(folder, previous, before)
+}
+
+async function killRun(folder: MachineFolder, run: Run): Promise<void> {
   if (run.qemu) {
     signalProcess(run.qemu, 'SIGKILL')
-    await untilGone(machine, run, KILLED_MS, new AbortController().signal)
+    await untilGone(folder, run, KILLED_MS, new AbortController().signal)
   }
-  forgetRun(machine.folder, previous, before)
+  if (run.group) removeGroup(run.group)
+}
+
+/** Ends what runs of a machine that is not there yet, and will not be. */
+export async function endUnseen(folder: MachineFolder): Promise<void> {
+  const run = readRun(folder)
+  if (run) await killRun(folder, run)
 }
 
 /**
@@ -89,6 +103,8 @@ export async function launchRun(
   const { run: previous, ...before } = statusOf(folder)
   if (previous) await endLeftOver(machine, previous)
   const spec = adapt(specOf(machine, accel))
+  const limits = hostLimitsOf(machine.config)
+  const group = planGroup(machine.id, limits, findControllers())
   let run: Run = {
     number: (previous?.number ?? 0) + 1,
     launcher: ownIdentity(),
@@ -97,16 +113,21 @@ export async function launchRun(
     ...(spec.paused ? { startsPaused: true } : {}),
     accel,
     memory: spec.memory.bytes,
+    ...(group ? { group } : {}),
+    ...(spec.memory.backend?.kind === 'file' && spec.memory.backend.share ? { isTemplate: true } : {}),
     ports: [],
     details: { accelReason: reason, qemu: binary.version },
     before,
   }
   clearKilled(folder, previous)
   writeRun(folder, run)
+  if (previous?.group) removeGroup(previous.group)
   try {
+    if (group) makeGroup(group, limits)
     const keep = (qemu: Identity): void => {
       run = { ...run, qemu }
       writeRun(folder, run)
+      if (group) moveInto(group, qemu.pid)
     }
     const { qmp } = await launch(binary, spec, folder, keep, signal, inherited)
     try {
@@ -170,11 +191,11 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
   if (wasAlive) {
     await command(machine, AbortSignal.any([signal, AbortSignal.timeout(QUIT_MS)]), (qmp) => qmp.execute('quit')).catch(() => {})
     signal.throwIfAborted()
-    await untilGone(machine, run, QUIT_MS, signal)
+    await untilGone(folder, run, QUIT_MS, signal)
     if (isRunAlive(run)) {
       markKilled(folder, run)
       if (run.qemu) signalProcess(run.qemu, 'SIGKILL')
-      await untilGone(machine, run, KILLED_MS, signal)
+      await untilGone(folder, run, KILLED_MS, signal)
     }
     if (isRunAlive(run))
       throw new VMKitError('BACKEND_ERROR', `QEMU (pid ${run.qemu?.pid}) does not end, even by SIGKILL`, {
@@ -185,7 +206,15 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
     await endLeftOver(machine, run)
   }
   tellEnd(host, machine, run)
-  for (const socket of [folder.qmp, folder.agent, folder.console, folder.main, folder.vnc]) rmSync(socket, { force: true })
+  if (run.group) leaveGroup(machine, run, run.group)
+  for (const path of [folder.qmp, folder.agent, folder.console, folder.main, folder.vnc, folder.memory]) rmSync(path, { force: true })
+}
+
+/** How it ended is read from its group, too, which goes. */
+function leaveGroup({ folder }: Machine, run: Run, group: Group): void {
+  const { run: _run, ...ended } = statusOf(folder)
+  if (ended.exit?.reason === 'oom') writeRun(folder, { ...run, ended })
+  removeGroup(group)
 }
 
 function tellEnd(host: Host, machine: Machine, run: Run): void {
@@ -193,9 +222,9 @@ function tellEnd(host: Host, machine: Machine, run: Run): void {
   if (exit && run.ready) record(host.options.stateDir, machine, { type: 'stopped', run: run.number, exit })
 }
 
-async function untilGone(machine: Machine, run: Run, ms: number, signal: AbortSignal): Promise<void> {
+async function untilGone(folder: MachineFolder, run: Run, ms: number, signal: AbortSignal): Promise<void> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(ms)])
-  await untilChange(machine.folder.path, limit, 5, () => (isRunAlive(run) ? undefined : true)).catch(() => {})
+  await untilChange(folder.path, limit, 5, () => (isRunAlive(run) ? undefined : true)).catch(() => {})
   signal.throwIfAborted()
 }
 

@@ -2,6 +2,7 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import { dirname } from 'node:path'
 import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
+import { findControllers } from './cgroups/controllers.js'
 import type { Host } from './host.js'
 import { findProgram } from './qemu/binary.js'
 
@@ -31,6 +32,7 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
         accelerator: accel,
         'accelerator because': reason,
         'qemu-img': findProgram('qemu-img') ?? 'not found',
+        'host limits': hostLimits(),
         sandbox: qemu.sandbox ? 'seccomp' : 'QEMU was built without',
         stateDir,
       },
@@ -40,6 +42,14 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     const { message, evidence } = VMKitError.from(error)
     return unavailable(message, evidence?.tried ? { tried: evidence.tried } : {})
   }
+}
+
+/** What the control groups of this host can limit, and why not the rest. */
+function hostLimits(): string {
+  const { version, parents, missing } = findControllers()
+  const able = Object.keys(parents)
+  const told = Object.entries(missing).map(([name, reason]) => `no ${name}: ${reason}`)
+  return [`cgroup v${version}: ${able.length > 0 ? able.join(', ') : 'none'}`, ...told].join('; ')
 }
 
 /** The nearest folder that exists must let us in. */

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import type { PublishedPort, VMExit, VMState, VMStatus } from '@vmkit/core/driver'
+import { type Group, ranOutOfMemory } from '../cgroups/group.js'
 import type { Accelerator } from '../qemu/machine-spec.js'
 import { type LoggedEvent, readEventLog } from './event-log.js'
 import { readJson, writeJson } from './json-file.js'
@@ -24,6 +25,10 @@ export interface Run {
   accel: Accelerator
   /** Bytes it was started with: the most that a balloon can give back. */
   memory?: number
+  /** By which the host limits its QEMU. */
+  group?: Group
+  /** Its memory is the file of a template; absent where it maps another's. */
+  isTemplate?: boolean
   /** Of the screen, where one is asked for. */
   vncPassword?: string
   ports: PublishedPort[]
@@ -106,6 +111,10 @@ function liveStatus(run: Run, events: readonly LoggedEvent[]): VMStatus {
 function endedStatus(folder: MachineFolder, run: Run, events: readonly LoggedEvent[]): VMStatus {
   const exit = exitOf(folder, run, events)
   if (exit.reason !== 'lost') return { state: 'stopped', exit }
+  if (run.group && ranOutOfMemory(run.group)) {
+    const oom = { code: null, signal: 'SIGKILL', oom: true, reason: 'oom', at: null } as const
+    return { state: 'failed', reason: 'QEMU wanted more memory than driverOptions.kvm.limits gives it', exit: oom }
+  }
   return { state: 'failed', reason: `QEMU (pid ${run.qemu?.pid}) ended without a shutdown${lastWords(folder)}`, exit }
 }
 
