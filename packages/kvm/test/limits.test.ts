@@ -1,9 +1,9 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { findControllers } from '../src/cgroups/controllers.js'
 import { makeRoot } from './guest-root.js'
-import { bench, requireQemu } from './support.js'
+import { bench, capable, requireQemu } from './support.js'
 
 const hasQemu = await requireQemu()
 const host = findControllers()
@@ -78,5 +78,31 @@ describe.skipIf(why !== '')(`limits of the host${why}`, () => {
     expect(await machines.manager.driver('kvm').list()).toEqual([])
     const { details } = await machines.manager.driver('kvm').probe()
     expect(details?.['host limits']).toBe(`cgroup v${host.version}: cpu, memory, pids`)
+  })
+
+  it('tell of a QEMU that the kernel ended for want of memory', { timeout: 90_000 }, async () => {
+    await using machines = bench()
+    const limits = { memory: GUEST + 512 * 2 ** 20 }
+    const vm = await machines.create({
+      rootfs: root,
+      memory: GUEST,
+      command: ['/bin/sh', '-c', 'echo up; exec sleep 100000'],
+      driverOptions: { kvm: { limits } },
+    })
+    await vm.start()
+    await vm.waitFor({ log: 'up', timeoutMs: 60_000 })
+    // As if it had been made with less: what it holds now, and a little.
+    const [limit, usage] = host.version === 1 ? ['memory.limit_in_bytes', 'memory.usage_in_bytes'] : ['memory.max', 'memory.current']
+    const held = Number(value('memory', vm.id, usage, usage))
+    writeFileSync(join(folder('memory', vm.id), limit), String(held + 4 * 2 ** 20))
+    const filling = capable(vm)
+      .exec(['sh', '-c', 'head -c 50000000 /dev/urandom > /dev/shm/filled'])
+      .catch(() => {})
+    expect(await vm.wait()).toMatchObject({ code: null, signal: 'SIGKILL', oom: true, reason: 'oom' })
+    await filling
+    expect(await vm.status()).toMatchObject({ state: 'failed', reason: expect.stringContaining('limits') })
+    await vm.stop()
+    expect((await vm.status()).exit, 'also when its group is gone').toMatchObject({ reason: 'oom' })
+    expect(existsSync(folder('memory', vm.id))).toBe(false)
   })
 })
