@@ -7,7 +7,6 @@ import type { MachineRecord } from './state/store.js'
 /** What QEMU's guest agent cannot do for a system of its own. Whether it is there shows when it is asked. */
 const FOREIGN_GUEST: Missing = {
   'exec.stream': 'its guest agent gives the output of a command at its end',
-  'exec.kill': 'a command that its guest agent runs is not known to end in time: bound it inside the guest',
   'exec.tty': 'its guest agent has no terminals; use console()',
   attach: 'it boots a system of its own, which has no main process; use console()',
   files: 'this driver moves files only in machines of an image or a root file system; use exec()',

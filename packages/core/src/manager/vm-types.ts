@@ -59,7 +59,14 @@ interface WaitForBase {
 /** What to wait for. It fails at once, with the last log lines, when the machine ends first. */
 export type WaitForOptions = WaitForBase &
   (
-    | { /** Something accepts TCP connections on this port of the machine, and keeps them. */ port: number }
+    | {
+        /**
+         * Something accepts TCP connections on this port of the machine, and keeps them for 50 ms. A forwarder before the machine
+         * (docker-proxy, QEMU's user network) that is slower to pass on a refusal looks the same: there, wait for a `log` line, or
+         * `until` the server answers.
+         */
+        port: number
+      }
     | { /** A line of its logs contains this text, or matches. Needs `logs`. */ log: string | RegExp }
     | { /** Its health check passes. */ healthy: true }
     | { /** This command exits with 0. Needs `exec`. */ exec: readonly string[] }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,10 +56,12 @@ static int read_file(const char *path) {
   return copy(fd, 1, -1);
 }
 
-/* A file without a name until it is whole: nobody sees a half, and nothing is left when this process is killed. */
+/* A file without a name until it is whole: nobody sees a half, and nothing is left when this process is killed. A folder of the host
+ * (9p) has only files with names: there it has one of its own meanwhile. */
 static int write_file(const char *path, mode_t mode) {
   char whole[4096], folder[4096], beside[4200], self[64], *slash;
-  int fd, failed = make_folders(path);
+  unsigned number = 0;
+  int fd, named, failed = make_folders(path);
   if (failed) return failed;
   /* A link is written through, as a shell's `>` does. */
   if (!realpath(path, whole)) snprintf(whole, sizeof whole, "%s", path);
@@ -66,17 +69,18 @@ static int write_file(const char *path, mode_t mode) {
   slash = strrchr(folder, '/');
   if (slash == folder) slash[1] = 0;
   else if (slash) *slash = 0;
-  snprintf(beside, sizeof beside, "%s.vmkit-%d", whole, (int)getpid());
+  getrandom(&number, sizeof number, 0); /* other machines may write to the same folder of the host */
+  snprintf(beside, sizeof beside, "%s/.vmkit-%08x", slash ? folder : ".", number);
   fd = open(slash ? folder : ".", O_WRONLY | O_TMPFILE, mode);
+  named = fd < 0 && errno == EOPNOTSUPP;
+  if (named) fd = open(beside, O_WRONLY | O_CREAT | O_EXCL, mode);
   if (fd < 0) return errno;
   failed = copy(0, fd, -1);
   if (!failed && fchmod(fd, mode) != 0) failed = errno;
   snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
-  if (!failed && linkat(AT_FDCWD, self, AT_FDCWD, beside, AT_SYMLINK_FOLLOW) != 0) failed = errno;
-  if (!failed && rename(beside, whole) != 0) {
-    failed = errno;
-    unlink(beside);
-  }
+  if (!failed && !named && linkat(AT_FDCWD, self, AT_FDCWD, beside, AT_SYMLINK_FOLLOW) != 0) failed = errno;
+  if (!failed && rename(beside, whole) != 0) failed = errno;
+  if (failed) unlink(beside);
   close(fd);
   return failed;
 }

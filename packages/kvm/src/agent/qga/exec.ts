@@ -11,6 +11,7 @@ import { limitOf } from './limit.js'
 /** An agent that is there answers in milliseconds; one that is about to start, in the seconds of a boot. */
 const ANSWER_MS = 10_000
 const POLL_MS = [5, 10, 20, 40, 80, 160, 250]
+const SIGNAL_POLL_MS = 5
 
 /** One conversation; others wait for its end, so it is short. */
 async function withAgent<T>(machine: Machine, signal: AbortSignal, task: (agent: AgentClient) => Promise<T>): Promise<T> {
@@ -45,7 +46,12 @@ interface ExecStatus {
 
 /** A session of its own, for all it starts, so that it can be ended as a whole; in the folder that was asked for. */
 const WRAPPER = 'cd -- "$1" || exit 126; shift; exec "$@"'
-const AS_USER = 'exec su -s /bin/sh -c \'cd -- "$1" || exit 126; shift; exec "$@"\' -- "$0" sh "$@"'
+/** util-linux's su makes a session of its own for `-c`, out of reach of a signal to this one; other kinds of su make none. */
+const AS_USER =
+  'if su --help 2>&1 | grep -q -e --session-command; then how=--session-command; else how=-c; fi; ' +
+  'exec su -s /bin/sh "$how" \'cd -- "$1" || exit 126; shift; exec "$@"\' -- "$0" sh "$@"'
+/** To the whole session. No `--` before the group: dash and busybox take it for a number, and signal nobody. */
+const SIGNAL = 'kill "-$1" "-$2" 2>/dev/null || kill "-$1" "$2"'
 
 export async function agentExec(machine: Machine, request: ExecRequest, signal: AbortSignal): Promise<ExecSession> {
   const { command, env = {}, workdir = '/', user, stdin = false } = request
@@ -78,7 +84,7 @@ export async function agentExec(machine: Machine, request: ExecRequest, signal: 
         agent.call<ExecStatus>('guest-exec-status', { pid: started.pid }),
       )
       if (status.exited) return finish(status)
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS[Math.min(round, POLL_MS.length - 1)]))
+      await pause(POLL_MS[Math.min(round, POLL_MS.length - 1)] as number)
     }
   }
 
@@ -121,8 +127,12 @@ export async function agentExec(machine: Machine, request: ExecRequest, signal: 
     begin()
     // One that is being started is killed as soon as it is there.
     if (pid === undefined) return
-    const arg = ['-c', 'kill "-$1" -- "-$2" 2>/dev/null || kill "-$1" "$2"', 'sh', String(signalNumber(name)), String(pid)]
-    await withAgent(machine, new AbortController().signal, (agent) => agent.call('guest-exec', { path: '/bin/sh', arg }))
+    const arg = ['-c', SIGNAL, 'sh', String(signalNumber(name)), String(pid)]
+    await withAgent(machine, new AbortController().signal, async (agent) => {
+      const killer = await agent.call<{ pid: number }>('guest-exec', { path: '/bin/sh', arg })
+      // The agent keeps what ended until somebody asks.
+      while (!(await agent.call<ExecStatus>('guest-exec-status', killer)).exited) await pause(SIGNAL_POLL_MS)
+    })
   }
 
   return {
@@ -139,6 +149,10 @@ export async function agentExec(machine: Machine, request: ExecRequest, signal: 
       await ended.catch(() => {})
     },
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
 }
 
 function nameOf(number: number): string {
