@@ -17,6 +17,7 @@ import { kill, pause, reset, wait } from './running.js'
 import { screenshot, vncEndpoint } from './screen.js'
 import { statusOf } from './state/run.js'
 import { infoOf, summaryOf } from './status.js'
+import { kvmVolumes } from './volumes.js'
 
 export type { GuestAddress, GuestInfo, GuestInterface } from './about/guest-info.js'
 export type { KvmMachineOptions } from './machine-options.js'
@@ -125,6 +126,7 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
       (await import('./about/ask-guest.js')).askGuest(host, store.get(store.find(idOrName)), signal),
 
     images: kvmImages(host),
+    volumes: kvmVolumes(store),
     files: guestFiles(host),
     attach: async (id, ctx) => (await import('./attach.js')).attach(host, store.get(id), ctx),
     execStream: async (id, request, ctx) => (await import('./agent/exec.js')).execStream(host.guests, store.get(id), request, ctx),

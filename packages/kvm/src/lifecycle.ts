@@ -23,6 +23,7 @@ import { type Identity, ownIdentity, processesWithArgument, signalProcess } from
 import { clearKilled, forgetRun, isRunAlive, markKilled, type Run, readRun, statusOf, writeRun } from './state/run.js'
 import type { Machine } from './state/store.js'
 import { untilChange } from './state/watch.js'
+import { ensureVolumes } from './volumes.js'
 
 /** What no file tells, such as a killed QEMU, is seen this late. */
 const POLL_MS = 100
@@ -102,6 +103,7 @@ export async function launchRun(
   const { accel, reason } = await host.accel(machineOptions(machine.config).accel, signal)
   const { run: previous, ...before } = statusOf(folder)
   if (previous) await endLeftOver(machine, previous)
+  ensureVolumes(host.store, machine.config)
   const spec = adapt(specOf(machine, accel))
   const limits = hostLimitsOf(machine.config)
   const group = planGroup(machine.id, limits, findControllers())

@@ -8,9 +8,13 @@ import { findProgram } from './qemu/binary.js'
 
 /** What no QEMU machine has, with what a person wants to know. */
 const NEVER: Missing = {
+  networks:
+    'guests of user-mode networks do not see each other, and without a daemon there is no switch between them that knows their names; driverOptions.kvm.network joins a bridge or a switch of the host',
   restart: 'nobody is there to start a machine again: there is no daemon',
   'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
 }
+
+const NO_PLAN9 = 'this QEMU was built without 9p (virtfs)'
 
 /** Looks at the host; makes nothing. */
 export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
@@ -25,7 +29,7 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     return {
       available: true,
       engine: `QEMU ${qemu.version} (${accel})`,
-      missing: { ...NEVER, ...(qemu.plan9 ? {} : { mounts: 'this QEMU was built without 9p (virtfs)' }) },
+      missing: { ...NEVER, ...(qemu.plan9 ? {} : { mounts: NO_PLAN9, volumes: NO_PLAN9 }) },
       resources: { cpus: availableParallelism(), memoryBytes: totalmem() },
       details: {
         binary: qemu.path,
