@@ -48,8 +48,8 @@ type Present = 'pause' | 'resume' | 'find'
 /** What other drivers do not have: called on the driver itself, with the id or the name of a machine. */
 export interface KvmExtras {
   /**
-   * The reset button. What the guest had in memory is gone, and it boots again; a paused machine stays paused.
-   * @throws VMKitError `INVALID_STATE` unless it runs or is paused
+   * The reset button. What the guest had in memory is gone, and it boots again. Resolves at the reset, for machines of an image when
+   * they are up again. @throws VMKitError `INVALID_STATE` unless it runs
    */
   reset(idOrName: string, options?: { signal?: AbortSignal }): Promise<void>
   /**

@@ -2,6 +2,7 @@
 
 import { rmSync } from 'node:fs'
 import { type CallContext, type StopOptions, VMKitError, type VMStatus } from '@vmkit/core/driver'
+import { channelDevice, FIRST_EXEC_PORT } from './boot/channels.js'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
 import { findControllers } from './cgroups/controllers.js'
@@ -31,7 +32,6 @@ const POLL_MS = 100
 const QUIT_MS = 5000
 /** How long a killed QEMU may take to be gone. */
 const KILLED_MS = 10_000
-const FIRST_EXEC_PORT = 'vmkit.exec.0'
 
 export async function start(host: Host, machine: Machine, ctx: CallContext): Promise<void> {
   await withLock(machine, 'start', ctx.signal, async (signal) => {
@@ -55,9 +55,8 @@ export async function start(host: Host, machine: Machine, ctx: CallContext): Pro
  * vmkit guest opens its first port for programs once its network is up and its main process started.
  */
 async function untilReachable(machine: Machine, run: Run, signal: AbortSignal): Promise<void> {
-  const channel = machine.boot.channels.findIndex(({ name }) => name === FIRST_EXEC_PORT)
-  if (channel < 0) return
-  const device = `channel${channel}-device`
+  const device = channelDevice(machine.boot, FIRST_EXEC_PORT)
+  if (device === undefined) return
   await untilChange(machine.folder.path, signal, POLL_MS, () => {
     const isOpen = readEventLog(machine.folder.events).some(
       ({ event, data }) => event === 'VSERPORT_CHANGE' && data.id === device && data.open === true,

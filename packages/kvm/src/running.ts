@@ -1,11 +1,13 @@
 /** What is done to a machine that runs: kill, pause, resume, reset; and waiting for its end. */
 import { type CallContext, type VMExit, VMKitError } from '@vmkit/core/driver'
+import { limitOf } from './agent/qga/limit.js'
+import { channelDevice, FIRST_EXEC_PORT } from './boot/channels.js'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
 import { DRIVER, invalidState } from './errors.js'
 import type { Host } from './host.js'
 import { command } from './lifecycle.js'
-import { resetsOf } from './state/event-log.js'
+import { readEventLog, resetsOf } from './state/event-log.js'
 import { withLock } from './state/lock.js'
 import { signalProcess } from './state/proc.js'
 import { isRunAlive, markKilled, statusOf } from './state/run.js'
@@ -14,6 +16,8 @@ import { untilChange } from './state/watch.js'
 
 /** What no file tells, such as a killed QEMU, is seen this late. */
 const POLL_MS = 100
+/** A guest that boots on a busy host under TCG needs seconds. */
+const UP_MS = 60_000
 
 /** SIGKILL ends the machine at once. Any other signal is for the main process of an image, where there is one. */
 export async function kill(machine: Machine, name: string, ctx: CallContext): Promise<void> {
@@ -49,25 +53,46 @@ export async function pause(machine: Machine, verb: 'pause' | 'resume', ctx: Cal
 }
 
 /**
- * The reset button: the guest starts again at its first instruction, and what it had in memory is gone; a paused machine stays
- * paused. QEMU, its run and its ports stay. @throws VMKitError `INVALID_STATE` unless it runs or is paused
+ * The reset button: the guest starts again at its first instruction, and what it had in memory is gone. QEMU, its run and its ports
+ * stay. Resolves at the reset; for the vmkit guest when it is up again.
+ * @throws VMKitError `INVALID_STATE` unless it runs; `GUEST_ERROR` when the vmkit guest does not come up
  */
 export async function reset(machine: Machine, ctx: Pick<CallContext, 'signal'>): Promise<void> {
   await withLock(machine, 'reset', ctx.signal, async (signal) => {
     const { state } = statusOf(machine.folder)
-    if (state !== 'running' && state !== 'paused') throw invalidState(machine.id, 'reset', state)
+    if (state !== 'running') throw invalidState(machine.id, 'reset', state)
     const before = resetsOf(machine.folder)
     await command(machine, signal, async (qmp) => {
-      // A guest that ends when it reboots by itself would end by this, too.
+      // A guest that ends when it resets itself would end by this, too; and the BIOS resets once more, to find itself whole.
       if (machine.boot.noReboot) await qmp.execute('set-action', { reboot: 'reset' })
       try {
         await qmp.execute('system_reset')
-        await untilChange(machine.folder.path, signal, POLL_MS, () => (resetsOf(machine.folder) > before ? true : undefined))
+        await untilReset(machine, before, signal)
       } finally {
         if (machine.boot.noReboot) await qmp.execute('set-action', { reboot: 'shutdown' })
       }
     })
   })
+}
+
+async function untilReset(machine: Machine, before: number, signal: AbortSignal): Promise<void> {
+  const device = channelDevice(machine.boot, FIRST_EXEC_PORT)
+  using limit = limitOf(signal, UP_MS)
+  try {
+    await untilChange(machine.folder.path, limit.signal, POLL_MS, () => {
+      const events = readEventLog(machine.folder.events)
+      const last = events.map(({ event }) => event).lastIndexOf('RESET')
+      if (resetsOf(machine.folder) === before) return undefined
+      const isUp = events.slice(last).some(({ event, data }) => event === 'VSERPORT_CHANGE' && data.id === device && data.open === true)
+      return device === undefined || isUp ? true : undefined
+    })
+  } catch (error) {
+    if (!limit.isOver()) throw error
+    throw new VMKitError('GUEST_ERROR', `The guest did not come up within ${UP_MS / 1000} s of its reset`, {
+      driver: DRIVER,
+      vmId: machine.id,
+    })
+  }
 }
 
 /** The end of the run that goes on, of the last one, or of the next. */

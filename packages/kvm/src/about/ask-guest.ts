@@ -3,7 +3,7 @@ import { VMKitError } from '@vmkit/core/driver'
 import { connectAgent } from '../agent/qga/client.js'
 import { limitOf } from '../agent/qga/limit.js'
 import { ask } from '../agent/request.js'
-import { AGENT_CHANNEL } from '../boot/channels.js'
+import { AGENT_CHANNEL, channelDevice, FIRST_EXEC_PORT } from '../boot/channels.js'
 import { decodeRecords } from '../boot/run-spec.js'
 import { abortReason, DRIVER, invalidState } from '../errors.js'
 import type { Host } from '../host.js'
@@ -14,7 +14,6 @@ import { fromQga, fromRecords, type GuestInfo, type QgaAnswers } from './guest-i
 
 /** An agent that listens answers in milliseconds; one whose guest hangs never does. */
 const ANSWER_MS = 2000
-const FIRST_EXEC_PORT = 'vmkit.exec.0'
 
 /**
  * @throws VMKitError `INVALID_STATE` unless it runs; `GUEST_ERROR` when nobody answers in the guest: at once when no agent has opened
@@ -36,7 +35,7 @@ export async function askGuest(host: Host, machine: Machine, signal: AbortSignal
 
 /** Whether a program of the guest holds the port, by QEMU's own log. */
 function isPortOpen({ boot, folder }: Machine, name: string): boolean {
-  const device = `channel${boot.channels.findIndex((channel) => channel.name === name)}-device`
+  const device = channelDevice(boot, name)
   const changes = readEventLog(folder.events).filter(({ event, data }) => event === 'VSERPORT_CHANGE' && data.id === device)
   return changes.at(-1)?.data.open === true
 }
