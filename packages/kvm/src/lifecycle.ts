@@ -6,7 +6,7 @@ import { channelDevice, FIRST_EXEC_PORT } from './boot/channels.js'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
 import { findControllers } from './cgroups/controllers.js'
-import { type Group, makeGroup, moveInto, planGroup, removeGroup } from './cgroups/group.js'
+import { makeGroup, moveInto, planGroup, removeGroup } from './cgroups/group.js'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
@@ -76,7 +76,7 @@ async function killRun(folder: MachineFolder, run: Run): Promise<void> {
     signalProcess(run.qemu, 'SIGKILL')
     await untilGone(folder, run, KILLED_MS, new AbortController().signal)
   }
-  if (run.group) removeGroup(run.group)
+  if (run.group) await removeGroup(run.group)
 }
 
 /** Ends what runs of a machine that is not there yet, and will not be. */
@@ -122,9 +122,9 @@ export async function launchRun(
   }
   clearKilled(folder, previous)
   writeRun(folder, run)
-  if (previous?.group) removeGroup(previous.group)
   try {
-    if (group) makeGroup(group, limits)
+    if (previous?.group) await removeGroup(previous.group)
+    if (group) await makeGroup(group, limits)
     const keep = (qemu: Identity): void => {
       run = { ...run, qemu }
       writeRun(folder, run)
@@ -207,15 +207,8 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
     await endLeftOver(machine, run)
   }
   tellEnd(host, machine, run)
-  if (run.group) leaveGroup(machine, run, run.group)
+  if (run.group) await removeGroup(run.group)
   for (const path of [folder.qmp, folder.agent, folder.console, folder.main, folder.vnc, folder.memory]) rmSync(path, { force: true })
-}
-
-/** How it ended is read from its group, too, which goes. */
-function leaveGroup({ folder }: Machine, run: Run, group: Group): void {
-  const { run: _run, ...ended } = statusOf(folder)
-  if (ended.exit?.reason === 'oom') writeRun(folder, { ...run, ended })
-  removeGroup(group)
 }
 
 function tellEnd(host: Host, machine: Machine, run: Run): void {

@@ -26,7 +26,7 @@ it('on a hybrid host uses version 1, and says of each controller why not', () =>
   expect(missing).toEqual({ cpu: `${top}/cpu is mounted read-only`, pids: 'this host has no cgroup controller pids' })
 })
 
-it('of version 2 uses the nearest group that gives a controller, and limits all by its files', () => {
+it('of version 2 uses the nearest group that gives a controller, and limits all by its files', async () => {
   put('v2/cgroup.controllers', 'cpu memory pids')
   put('v2/cgroup.subtree_control', 'memory')
   put('v2/cgroup.procs', '1\n')
@@ -38,7 +38,7 @@ it('of version 2 uses the nearest group that gives a controller, and limits all 
   const limits = { cpus: 0.5, memory: 2 ** 30, pids: 100 }
   const group = planGroup('abc', limits, host)
   if (!group) throw new Error('there are limits')
-  makeGroup(group, limits)
+  await makeGroup(group, limits)
   expect(read('v2/cgroup.subtree_control')).toMatch(/\+(cpu|pids)/)
   expect([read('v2/vmkit-kvm-abc/cpu.max'), read('v2/vmkit-kvm-abc/memory.max'), read('v2/vmkit-kvm-abc/pids.max')]).toEqual([
     '50000 100000',

@@ -24,6 +24,8 @@ export interface Group {
 /** The kernel's own default, and the least quota that it takes (sched-bwc.rst). */
 const PERIOD_US = 100_000
 const LEAST_QUOTA_US = 1000
+const LEAVE_MS = 2000
+const LOOK_MS = 5
 
 export function controllersOf({ cpus, memory, pids }: HostLimits): Controller[] {
   return CONTROLLERS.filter((name) => ({ cpu: cpus, memory, pids })[name] !== undefined)
@@ -45,7 +47,7 @@ export function planGroup(id: string, limits: HostLimits, host: Controllers): Gr
 }
 
 /** @throws VMKitError; nothing is left then */
-export function makeGroup(group: Group, limits: HostLimits): void {
+export async function makeGroup(group: Group, limits: HostLimits): Promise<void> {
   const { version, folders } = group
   try {
     for (const [name, folder] of entries(folders)) {
@@ -56,7 +58,7 @@ export function makeGroup(group: Group, limits: HostLimits): void {
     if (limits.memory !== undefined && folders.memory) limitMemory(version, folders.memory, limits.memory)
     if (limits.pids !== undefined && folders.pids) writeFileSync(join(folders.pids, 'pids.max'), String(limits.pids))
   } catch (error) {
-    removeGroup(group)
+    await removeGroup(group)
     throw systemError(error, { hint: 'The control group of this machine could not be made' })
   }
 }
@@ -103,13 +105,21 @@ export function ranOutOfMemory({ version, folders: { memory } }: Group): boolean
   return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0) > 0
 }
 
-/** Harmless when there is none. A group that is still in use stays, and is taken away by the next who tries. */
-export function removeGroup({ folders }: Group): void {
+/** Harmless when there is none. The threads of a process that has ended leave it a moment later. */
+export async function removeGroup({ folders }: Group): Promise<void> {
+  const deadline = performance.now() + LEAVE_MS
   for (const folder of new Set(Object.values(folders))) {
-    try {
-      rmdirSync(folder)
-    } catch (error) {
-      if (errno(error) !== 'ENOENT' && errno(error) !== 'EBUSY') throw systemError(error)
-    }
+    while (!isRemoved(folder) && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+  }
+}
+
+function isRemoved(folder: string): boolean {
+  try {
+    rmdirSync(folder)
+    return true
+  } catch (error) {
+    if (errno(error) === 'ENOENT') return true
+    if (errno(error) === 'EBUSY') return false
+    throw systemError(error)
   }
 }
