@@ -49,9 +49,15 @@ async function runStep(step: Step): Promise<Result> {
   const outcome = await step.run(log).catch((error: unknown): Outcome => ({ passed: 0, failed: 1, skipped: 0, note: String(error) }))
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const result = { name: step.name, seconds, ...outcome }
-  if (outcome.failed > 0) console.log(`\n--- ${step.name}\n${await readLog(log)}---`)
+  if (outcome.failed > 0) console.log(`\n--- ${step.name}\n${whatFailed(await readLog(log))}---`)
   console.log(`${verdict(result).padEnd(6)}  ${step.name} (${seconds} s)`)
   return result
+}
+
+/** vitest tells of failures after a line for every test that ran. */
+function whatFailed(log: string): string {
+  const heading = log.search(/^.*Failed (Tests|Suites) \d+/m)
+  return heading === -1 ? log : log.slice(heading)
 }
 
 function notRun(step: Step): Result {

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { installNode, OTHER_NODES } from './node-versions.js'
 import { describeReports, freshFolder, readReports, unexplained } from './reports.js'
 import { ROOT, readLog, run } from './run.js'
-import { type Counts, runTests } from './vitest.js'
+import { type Counts, runTests, type TestRun } from './vitest.js'
 import { publicPackages, typedFolders, workspaces } from './workspaces.js'
 
 export interface Outcome extends Counts {
@@ -84,12 +84,15 @@ const tests = (half: keyof typeof halves): Step => ({
     const reports = await freshFolder(reportsOf(half))
     const result = await runTests({ reports, log, args: selecting(halves[half]), env: requireBackends() })
     const silent = unexplained(result.skippedTests, await readReports([reports]))
-    if (silent.length === 0) return result
+    if (silent.length === 0) return { ...result, ...failures(result) }
     // A skip without a reason is a test that somebody forgot.
     const counts = { ...result, failed: result.failed + silent.length, skipped: result.skipped - silent.length }
-    return { ...counts, note: `Skipped without a reason:\n  ${silent.join('\n  ')}` }
+    return { ...counts, note: `${failures(result).note ?? ''}\nSkipped without a reason:\n  ${silent.join('\n  ')}` }
   },
 })
+/** Repeated at the end, where a reader of a long output looks first. */
+const failures = ({ failedTests }: TestRun): { note?: string } =>
+  failedTests.length === 0 ? {} : { note: `Failed:\n  ${failedTests.join('\n  ')}` }
 const HALVES = Object.keys(halves) as (keyof typeof halves)[]
 
 /** Every driver has shown itself on its engine: a test that was never run is not a pass. */
@@ -120,7 +123,7 @@ function onNode(major: string): Step {
         args: selecting(ENGINELESS.map((name) => `packages/${name}`)),
         env: requireBackends(),
       })
-      return { ...result, note: `Node ${major} is ${version}` }
+      return { ...result, note: [`Node ${major} is ${version}`, failures(result).note].filter(Boolean).join('\n') }
     },
   }
 }

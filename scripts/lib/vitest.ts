@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { dirname, join, relative } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import { ROOT, run } from './run.js'
 
 export interface Counts {
@@ -13,6 +14,8 @@ export interface TestRun extends Counts {
   code: number
   /** Full names of the tests that were skipped. */
   skippedTests: string[]
+  /** Each failed test: its full name, and what it said first. A file that could not be loaded counts as one. */
+  failedTests: string[]
 }
 
 export interface TestOptions {
@@ -34,7 +37,7 @@ export async function runTests({ node = process.execPath, args = [], reports, lo
     env: { ...env, VMKIT_REPORT_DIR: reports, PATH: `${dirname(node)}:${process.env.PATH}` },
     ...(log === undefined ? {} : { log }),
   })
-  if (!existsSync(json)) return { code, passed: 0, failed: 1, skipped: 0, skippedTests: [] }
+  if (!existsSync(json)) return { code, passed: 0, failed: 1, skipped: 0, skippedTests: [], failedTests: ['no test was run: see the log'] }
   const summary = JSON.parse(await readFile(json, 'utf8')) as Summary
   const tests = summary.testResults.flatMap((file) => file.assertionResults)
   const failed = tests.filter((test) => test.status === 'failed').length
@@ -46,9 +49,24 @@ export async function runTests({ node = process.execPath, args = [], reports, lo
     failed: code === 0 ? failed : Math.max(1, failed),
     skipped: skippedTests.length,
     skippedTests,
+    failedTests: summary.testResults.flatMap(describeFailures),
   }
 }
 
+function describeFailures({ name, status, message, assertionResults }: Summary['testResults'][number]): string[] {
+  const file = relative(ROOT, name)
+  const failed = assertionResults.filter((test) => test.status === 'failed')
+  if (failed.length === 0) return status === 'failed' ? [`${file}: ${firstLine(message)}`] : []
+  return failed.map((test) => `${file} > ${test.fullName}: ${firstLine(test.failureMessages?.[0])}`)
+}
+const firstLine = (text = ''): string => stripVTControlCharacters(text).split('\n', 1)[0] ?? ''
+
 interface Summary {
-  testResults: { assertionResults: { fullName: string; status: string }[] }[]
+  testResults: {
+    /** Path of the file. */
+    name: string
+    status: string
+    message?: string
+    assertionResults: { fullName: string; status: string; failureMessages?: string[] }[]
+  }[]
 }

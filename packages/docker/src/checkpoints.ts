@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { VMKitError } from '@vmkit/core'
 import type { CallContext, SnapshotInfo } from '@vmkit/core/driver'
 import { abortReason, hasCode } from './errors.js'
@@ -59,12 +60,26 @@ export async function deleteCheckpoint({ engine, path, id }: Place, name: string
 /** The machine, which is stopped for it, runs on from the checkpoint, over the disk as it is now. */
 export async function startFromCheckpoint({ engine, path, id }: Place, name: string): Promise<void> {
   await engine.json({ method: 'POST', path: `${path}/stop`, query: { t: 0 }, accept: [304], context: { vmId: id } })
-  await engine
-    .json({ method: 'POST', path: `${path}/start`, query: { checkpoint: name }, context: { vmId: id } })
-    .catch((error: unknown) => {
-      throw explained(error, 'restored', 'The machine is stopped. A file that a process had open must not have changed since')
-    })
+  const given = Date.now()
+  for (;;) {
+    const failure = await engine.json({ method: 'POST', path: `${path}/start`, query: { checkpoint: name }, context: { vmId: id } }).then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+    if (failure === undefined) return
+    if (!isStillStored(failure) || Date.now() - given > COLLECTED_MS)
+      throw explained(failure, 'restored', 'The machine is stopped. A file that a process had open must not have changed since')
+    await setTimeout(LOOK_AGAIN_MS)
+  }
 }
+
+/*
+ * The engine hands the checkpoint to its containerd, which refuses content that it still has from when it was saved, until its
+ * garbage collector took that away (moby issue 42900). Nothing was started then, so asking again is safe.
+ */
+const isStillStored = (error: unknown): boolean => /content sha256:[0-9a-f]+: already exists/.test((error as Error).message)
+const COLLECTED_MS = 20_000
+const LOOK_AGAIN_MS = 200
 
 function explained(error: unknown, done: string, hint: string): VMKitError {
   const { code, message, vmId } = error as VMKitError

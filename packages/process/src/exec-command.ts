@@ -28,6 +28,8 @@ export interface ExecCommandLine {
   input?: number
 }
 
+/** Where a terminal's shell tells that it has its first size. */
+export const SIZED_FD = 4
 const JOIN = 'for group in $1; do echo 0 >"$group/cgroup.procs" || exit 125; done; shift; exec "$@"'
 const ENTER = '. /proc/self/fd/3; exec 3<&-; exec "$@"'
 
@@ -42,7 +44,12 @@ export function commandLine(host: Host, machine: Machine, plan: ExecPlan): ExecC
   const become = account ? [needTool(host, 'setpriv'), `--reuid=${account.uid}`, `--regid=${account.gid}`, '--clear-groups', '--'] : []
   const entered = [...become, '/bin/sh', '-c', ENTER, 'sh', ...plain]
   const onTerminal = tty
-    ? [needTool(host, 'script'), '-qefc', `stty rows ${tty.rows} cols ${tty.columns}; exec ${entered.map(quote).join(' ')}`, '/dev/null']
+    ? [
+        needTool(host, 'script'),
+        '-qefc',
+        `stty rows ${tty.rows} cols ${tty.columns}; echo >&${SIZED_FD}; exec ${SIZED_FD}>&-; exec ${entered.map(quote).join(' ')}`,
+        '/dev/null',
+      ]
     : entered
   // The marker is all that is needed to find it before it has its own environment.
   const markers = Object.fromEntries(Object.entries(env).filter(([name]) => name.startsWith('VMKIT_PROCESS_')))

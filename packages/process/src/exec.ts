@@ -17,7 +17,7 @@ import {
 } from '@vmkit/core/driver'
 import { findProgram } from './command.js'
 import { DRIVER, systemError } from './errors.js'
-import { commandLine, type ExecPlan } from './exec-command.js'
+import { commandLine, type ExecPlan, SIZED_FD } from './exec-command.js'
 import type { Host } from './host.js'
 import { cgroupFolders, cgroupOf } from './machine-cgroup.js'
 import { accountOf, environmentOf, workdirOf } from './main-command.js'
@@ -51,15 +51,29 @@ export async function execStream(host: Host, machine: Machine, request: ExecRequ
       ...options,
       cwd: workdir,
       detached: true,
-      stdio: [request.stdin || request.tty ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(input === undefined ? [] : [input])],
+      stdio: [
+        request.stdin || request.tty ? 'pipe' : 'ignore',
+        'pipe',
+        'pipe',
+        ...(input === undefined ? [] : [input]),
+        ...(request.tty ? (['pipe'] as const) : []),
+      ],
     })
     await once(child, 'spawn').catch((error: unknown) => {
       throw systemError(error, { operation: 'exec', vmId: machine.id })
     })
-    return session(host, child, `${EXEC_MARKER}=${marker}`, signal, request.tty)
+    const made = session(host, child, `${EXEC_MARKER}=${marker}`, signal, request.tty)
+    if (request.tty) await sized(child)
+    return made
   } finally {
     if (input !== undefined) closeSync(input)
   }
+}
+
+/** Until the terminal has its first size: a resize before would be undone by it. */
+async function sized(child: ChildProcess): Promise<void> {
+  const told = child.stdio[SIZED_FD] as Readable
+  await Promise.race([once(told, 'data'), once(told, 'end'), once(child, 'exit')]).finally(() => told.destroy())
 }
 
 function checkFolder(workdir: string): void {

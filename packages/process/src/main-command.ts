@@ -68,7 +68,8 @@ function recorded(machine: Machine, number: number, command: readonly string[], 
   const tell = `echo started ${machine.id} ${number} >>${journal}`
   const record = `read -r self </proc/self/stat; ${tell}; echo "$self" >${quote(join(machine.folder, `main.${number}`))}`
   const restore = shell === undefined ? ':' : shell === '' ? 'unset SHELL' : `SHELL=${quote(shell)}`
-  return `${record}; stty rows 24 cols 80; ${restore}; exec ${command.map(quote).join(' ')}`
+  // The size comes before the word that it runs: whoever resizes it then has the last word.
+  return `stty rows 24 cols 80; ${record}; ${restore}; exec ${command.map(quote).join(' ')}`
 }
 
 export function needTool(host: Host, name: Tool): string {
