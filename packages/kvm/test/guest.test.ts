@@ -16,8 +16,8 @@ describe.skipIf(!hasQemu)(`the guest${hasQemu ? '' : ' (not run: no QEMU; script
     const script = 'echo run >> /runs; sync; echo up; exec sleep 100000'
     vm = await machines.create({ name: 'told', rootfs: root, memory: '128MiB', command: ['/bin/sh', '-c', script] })
     await vm.start()
-    await vm.waitFor({ log: 'up', timeoutMs: 60_000 })
-  }, 90_000)
+    await vm.waitFor({ log: 'up', timeoutMs: 120_000 })
+  }, 150_000)
   afterAll(async () => {
     await machines[Symbol.asyncDispose]()
     rmSync(root, { recursive: true })
@@ -67,7 +67,7 @@ describe.skipIf(!hasQemu)(`the guest${hasQemu ? '' : ' (not run: no QEMU; script
     await silent.delete({ force: true })
   })
 
-  it('boots again when it is reset, in the same run, with its disk and its ports of the host', { timeout: 90_000 }, async () => {
+  it('boots again when it is reset, in the same run, with its disk and its ports of the host', { timeout: 180_000 }, async () => {
     const before = await vm.info()
     const session = await capable(vm).execStream(['sleep', '1000'])
     const lost = expect(session.wait()).rejects.toMatchObject({ code: 'GUEST_ERROR' })

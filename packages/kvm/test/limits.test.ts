@@ -18,7 +18,7 @@ describe.skipIf(why !== '')(`limits of the host${why}`, () => {
     readFileSync(join(folder(controller, id), host.version === 1 ? v1 : v2), 'latin1').trim()
   const GUEST = 128 * 2 ** 20
 
-  it('hold a QEMU by its group, which goes with it', { timeout: 90_000 }, async () => {
+  it('hold a QEMU by its group, which goes with it', { timeout: 180_000 }, async () => {
     await using machines = bench()
     const limits = { memory: GUEST + 256 * 2 ** 20, pids: 200 }
     const vm = await machines.create({
@@ -40,7 +40,7 @@ describe.skipIf(why !== '')(`limits of the host${why}`, () => {
     expect(value('cpu', vm.id, 'cpu.cfs_quota_us', 'cpu.max')).toMatch(/^50000/)
     expect(value('memory', vm.id, 'memory.limit_in_bytes', 'memory.max')).toBe(String(limits.memory))
     expect(value('pids', vm.id, 'pids.max', 'pids.max')).toBe('200')
-    await vm.waitFor({ log: 'up', timeoutMs: 60_000 })
+    await vm.waitFor({ log: 'up', timeoutMs: 120_000 })
 
     // A guest that never rests gets its half, and no more.
     const used = async (): Promise<number> => (await vm.metrics()).cpu.usageMs ?? Number.NaN
@@ -80,7 +80,7 @@ describe.skipIf(why !== '')(`limits of the host${why}`, () => {
     expect(details?.['host limits']).toBe(`cgroup v${host.version}: cpu, memory, pids`)
   })
 
-  it('tell of a QEMU that the kernel ended for want of memory', { timeout: 90_000 }, async () => {
+  it('tell of a QEMU that the kernel ended for want of memory', { timeout: 180_000 }, async () => {
     await using machines = bench()
     const limits = { memory: GUEST + 512 * 2 ** 20 }
     const vm = await machines.create({
@@ -90,7 +90,7 @@ describe.skipIf(why !== '')(`limits of the host${why}`, () => {
       driverOptions: { kvm: { limits } },
     })
     await vm.start()
-    await vm.waitFor({ log: 'up', timeoutMs: 60_000 })
+    await vm.waitFor({ log: 'up', timeoutMs: 120_000 })
     // As if it had been made with less: what it holds now, and a little.
     const [limit, usage] = host.version === 1 ? ['memory.limit_in_bytes', 'memory.usage_in_bytes'] : ['memory.max', 'memory.current']
     const held = Number(value('memory', vm.id, usage, usage))

@@ -46,7 +46,7 @@ describe
     if (!vm.supports('snapshot.memory')) throw new Error('claimed')
     const { sizeBytes } = await vm.snapshot('warm', { memory: true })
     expect(sizeBytes, 'what the guest never touched is a hole').toBeLessThan(128 * 2 ** 20)
-  }, 60_000)
+  }, 120_000)
   afterAll(async () => {
     await machines[Symbol.asyncDispose]()
     rmSync(root, { recursive: true })
@@ -61,7 +61,7 @@ describe
     return (await vm.clone('warm', { name })) as Full
   }
 
-  it('clones map its memory: each is a machine of its own, and none changes the template', { timeout: 120_000 }, async () => {
+  it('clones map its memory: each is a machine of its own, and none changes the template', { timeout: 180_000 }, async () => {
     const before = digest(ramOf(vm.id))
     const clones: Full[] = []
     const began = performance.now()
@@ -103,7 +103,7 @@ describe
     await three.delete({ force: true })
   })
 
-  it('is restored in place, twice, and boots afresh afterwards', { timeout: 120_000 }, async () => {
+  it('is restored in place, twice, and boots afresh afterwards', { timeout: 180_000 }, async () => {
     if (!vm.supports('snapshot.memory')) throw new Error('claimed')
     for (let round = 0; round < 2; round += 1) {
       await sh(vm, 'echo changed > /tmp/state; echo changed > /kept')

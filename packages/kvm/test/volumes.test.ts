@@ -15,7 +15,7 @@ describe.skipIf(!hasQemu)(`volumes${hasQemu ? '' : ' (not run: no QEMU; scripts/
   })
   const idle = { rootfs: root, memory: '160MiB', command: ['/bin/sh', '-c', 'exec sleep 100000'] }
 
-  it('are shared by machines that run, and are the same ones after all are gone', { timeout: 120_000 }, async () => {
+  it('are shared by machines that run, and are the same ones after all are gone', { timeout: 180_000 }, async () => {
     await using machines = bench()
     const driver = machines.manager.driver('kvm')
     await driver.probe()
