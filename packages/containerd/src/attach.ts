@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
-import { type CallContext, channel, type OutputChunk, type TerminalSession, VMKitError } from '@vmkit/core/driver'
+import { type CallContext, type TerminalSession, VMKitError } from '@vmkit/core/driver'
+import { followOutput } from '@vmkit/core/state-folder'
 import { NO_STDIN, type Writer, writeFifo } from './exec/fifo-streams.js'
 import { hasCode } from './grpc/errors.js'
 import { findMachine, type Host } from './host.js'
-import { followBytes } from './logs/follow-bytes.js'
 import { logTarget } from './logs/machine-logs.js'
 
 /** The main process: what it writes from now on, as it stands in its log files, and its stdin when it was made with one. */
@@ -19,23 +19,21 @@ export async function attach(host: Host, id: string, ctx: CallContext): Promise<
       if (!hasCode(error, 'NOT_FOUND', 'INVALID_STATE')) throw error
     })
   }
-  const output = channel<OutputChunk>({ onClose: () => {} })
   const live = { signal: closed.signal, deadline: undefined, report: () => {} }
-  const reader = await followBytes(logTarget(host, machine, live), closed.signal)
-  const stdin: Writer = hasStdin ? await writeFifo(folder.stdin, closeIO) : NO_STDIN
-  const reading = reader.pump(output).then(
-    () => output.end(),
-    (error: unknown) => output.end(closed.signal.aborted ? undefined : error),
-  )
+  const follower = await followOutput(logTarget(host, machine, live))
+  const stdin: Writer = hasStdin ? await writeFifo(folder.stdin, closeIO).catch(leave) : NO_STDIN
+  async function leave(error: unknown): Promise<never> {
+    await follower.close()
+    throw error
+  }
   const close = async (): Promise<void> => {
+    const closing = follower.close()
     closed.abort()
     stdin.destroy()
-    output.end()
-    void output[Symbol.asyncIterator]().return?.()
-    await reading
+    await closing
   }
   return {
-    output,
+    output: follower.output,
     stdin: { write: stdin.write, end: stdin.end },
     async resize({ columns, rows }) {
       if (!record.config.tty) throw new VMKitError('INVALID_STATE', 'The main process has no terminal', { vmId: id, operation: 'attach' })

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import { type CallContext, invalidConfig, type MachineConfig, VMKitError } from '@vmkit/core/driver'
+import { withLock } from '@vmkit/core/state-folder'
 import { specAny } from './any.js'
 import { cgroupTraits } from './cgroup.js'
 import { readAccounts } from './files/accounts.js'
@@ -11,7 +12,6 @@ import { hasCode } from './grpc/errors.js'
 import type { Host } from './host.js'
 import type { MachineImage } from './images/ensure.js'
 import { makersLease, withLease } from './images/leases.js'
-import { withLock } from './lock.js'
 import { machineOptions } from './machine-options.js'
 import { checkNetworks } from './net/networks.js'
 import { containerIdOf, extensionsOf, idOf, LABEL, type MachineRecord } from './record.js'
@@ -54,7 +54,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
   const folder = machineFolder(root, uid)
   privateFolder(folder.path)
   // The claim tells a folder that is being made from one whose maker was killed.
-  return withLock({ id, folder: folder.path }, ctx.signal, async () => {
+  return withLock({ id, folder: folder.path }, 'create', ctx.signal, async () => {
     const key = rootfsKey(uid)
     const undo: (() => unknown)[] = [() => removeFolder(folder)]
     try {

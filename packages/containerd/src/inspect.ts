@@ -1,11 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { VMExit, VMInfo, VMState, VMStatus, VMSummary } from '@vmkit/core/driver'
+import { readJson } from '@vmkit/core/state-folder'
 import { oomKills } from './cgroup.js'
+import { hasLiveClaim } from './claims.js'
 import { TASK_STATUS } from './grpc/enums.js'
 import type { Process } from './grpc/generated/task_types_pb.js'
 import type { Host, Machine } from './host.js'
-import { hasLiveClaim } from './lock.js'
 import { readNetworkState } from './net/state.js'
 import { isArmed, willRestart } from './restart.js'
 
@@ -75,7 +76,7 @@ function stateOf(task: Process | undefined): VMState | undefined {
 /** The exit of the last run, as it was saved when its task went. */
 function savedExit({ folder }: Machine): VMExit | undefined {
   try {
-    return JSON.parse(readFileSync(folder.exit, 'utf8')) as VMExit
+    return readJson<VMExit>(folder.exit)
   } catch {
     return undefined
   }

@@ -78,6 +78,9 @@ export async function names(): Promise<void> {
   const b = await manager.get('typed-b', 'x')
   await b.snapshot('tag')
   await b.migrate(manager.lookup('typed-b'))
+  await b.migrate(manager.driver('typed-b'))
+  // @ts-expect-error a machine is no driver
+  await b.migrate(b)
   // @ts-expect-error memory snapshots depend on the host
   await b.snapshot('tag', { memory: true })
   if (b.supports('snapshot.memory')) await b.snapshot('tag', { memory: true })
@@ -88,6 +91,7 @@ export async function explicit(driver: VMDriver<typeof capabilitiesB>, plain: VM
   const vm = await manager.create({}, { driver: 'mine' })
   check<Equal<typeof vm, VM<typeof capabilitiesB>>>()
   await vm.snapshot('tag')
+  await vm.migrate(manager.driver('mine'))
   // @ts-expect-error not claimed
   await vm.exec(['x'])
 

@@ -1,41 +1,36 @@
 /** The main command of an image: what it writes from now on, as its logs have it, and its stdin or terminal through the guest. */
-import { type FileHandle, open, stat } from 'node:fs/promises'
-import {
-  type ByteSink,
-  type CallContext,
-  type ExecSession,
-  type LogSource,
-  type OutputChunk,
-  type TerminalSession,
-  VMKitError,
-} from '@vmkit/core/driver'
+import { type ByteSink, type CallContext, type ExecSession, type TerminalSession, VMKitError } from '@vmkit/core/driver'
+import { followOutput } from '@vmkit/core/state-folder'
 import { startSession } from './agent/session.js'
-import { DRIVER, errno, invalidState, systemError } from './errors.js'
+import { DRIVER, invalidState } from './errors.js'
 import type { Host } from './host.js'
+import { hasEnded, mainFilesOf } from './logs.js'
 import { statusOf } from './state/run.js'
 import type { Machine } from './state/store.js'
-import { changes } from './state/watch.js'
-
-const CHUNK = 64 * 1024
-const POLL_MS = 250
 
 export async function attach(host: Host, machine: Machine, { signal }: CallContext): Promise<TerminalSession> {
   const { config, folder } = machine
   const { state } = statusOf(folder)
   if (state !== 'running' && state !== 'paused') throw invalidState(machine.id, 'attach to', state)
-  const streams = config.tty
-    ? [await follow('console', folder.mainLog)]
-    : [await follow('stdout', folder.stdoutLog), await follow('stderr', folder.stderrLog)]
-  const input = config.tty || config.stdin ? await openInput(host, machine, signal) : undefined
-  const closing = new AbortController()
+  const follower = await followOutput({
+    folder: folder.path,
+    files: mainFilesOf(config.tty, folder),
+    hasEnded: () => hasEnded(folder, false),
+  })
+  const input = config.tty || config.stdin ? await openInput(host, machine, signal).catch(leave) : undefined
+
+  async function leave(error: unknown): Promise<never> {
+    await follower.close()
+    throw error
+  }
 
   async function close(): Promise<void> {
-    closing.abort()
+    await follower.close()
     await input?.[Symbol.asyncDispose]()
   }
 
   return {
-    output: { [Symbol.asyncIterator]: () => read(machine, streams, closing.signal) },
+    output: follower.output,
     stdin: input?.stdin ?? noInput(machine),
     async resize(size) {
       if (!config.tty)
@@ -67,62 +62,4 @@ function noInput({ id }: Machine): ByteSink {
     })
   }
   return { write: refuse, end: refuse }
-}
-
-interface Followed {
-  source: LogSource
-  path: string
-  at: number
-}
-
-async function follow(source: LogSource, path: string): Promise<Followed> {
-  const size = await stat(path).then(
-    (found) => found.size,
-    () => 0,
-  )
-  return { source, path, at: size }
-}
-
-async function* read(machine: Machine, streams: Followed[], closed: AbortSignal): AsyncGenerator<OutputChunk> {
-  const watch = changes(machine.folder.path, POLL_MS)
-  const files = new Map<string, FileHandle>()
-  try {
-    while (!closed.aborted) {
-      // First whether it has ended, then what it wrote: nothing can come in between.
-      const ended = hasEnded(machine)
-      for (const stream of streams) {
-        for (let data = await next(stream, files); data.length > 0 && !closed.aborted; data = await next(stream, files)) {
-          stream.at += data.length
-          yield { source: stream.source, data }
-        }
-      }
-      if (ended) return
-      await watch.next(closed)
-    }
-  } finally {
-    watch.close()
-    for (const file of files.values()) await file.close()
-  }
-}
-
-/** A machine that was deleted writes no more. */
-function hasEnded({ folder }: Machine): boolean {
-  try {
-    const { state } = statusOf(folder)
-    return state === 'stopped' || state === 'failed' || state === 'created'
-  } catch {
-    return true
-  }
-}
-
-async function next({ path, at }: Followed, files: Map<string, FileHandle>): Promise<Uint8Array> {
-  try {
-    const file = files.get(path) ?? (await open(path, 'r'))
-    files.set(path, file)
-    const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(CHUNK), 0, CHUNK, at)
-    return buffer.subarray(0, bytesRead)
-  } catch (error) {
-    if (errno(error) === 'ENOENT') return new Uint8Array()
-    throw systemError(error, { operation: 'attach' })
-  }
 }

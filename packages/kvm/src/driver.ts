@@ -1,5 +1,6 @@
 import type { VMDriver } from '@vmkit/core/driver'
 import type { GuestInfo } from './about/guest-info.js'
+import { adoption } from './adoption.js'
 import { guestFiles } from './agent/files.js'
 import { kvmImages } from './boot/image-store.js'
 import { exportBundle, importBundle } from './bundle.js'
@@ -68,6 +69,7 @@ export type KvmDriver = VMDriver<typeof capabilities> & Required<Pick<VMDriver, 
 export function kvm(options: KvmOptions = {}): KvmDriver {
   const host = makeHost(resolveOptions(options))
   const { store } = host
+  const adopted = adoption()
   const snapshots = () => import('./snapshots/snapshots.js')
   let incoming: Promise<Incomings> | undefined
   const arrivals = (): Promise<Incomings> => (incoming ??= import('./migrate/incoming.js').then(({ incomings }) => incomings(host)))
@@ -91,10 +93,17 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
     wait: async (id, ctx) => wait(host, store.get(id), ctx),
 
     async getStatus(id) {
-      const { run: _run, ...status } = statusOf(store.get(id).folder)
+      const machine = store.get(id)
+      const { run: _run, ...status } = statusOf(machine.folder)
+      adopted.notice(machine, status.state)
       return status
     },
-    getInfo: async (id, ctx) => infoOf(host, store.get(id), ctx),
+    async getInfo(id, ctx) {
+      const machine = store.get(id)
+      const info = await infoOf(host, machine, ctx)
+      adopted.notice(machine, info.state)
+      return info
+    },
     getMetrics: async (id, ctx) => (await import('./metrics.js')).readMetrics(store.get(id), ctx),
     list: async (filter) => store.list(filter.name).map((machine) => summaryOf(machine)),
     find: async (idOrName) => store.find(idOrName),
@@ -133,6 +142,7 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
 
     // Watches and timers belong to calls in flight, and end with them.
     async close() {
+      await adopted.close()
       await (await incoming)?.close()
       host.guests.close()
     },

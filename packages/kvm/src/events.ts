@@ -4,13 +4,13 @@
  */
 import { statSync } from 'node:fs'
 import type { MachineEvent, VMEvent } from '@vmkit/core/driver'
+import { changes } from '@vmkit/core/state-folder'
 import { DRIVER } from './errors.js'
 import type { Host } from './host.js'
 import { readEventsFrom } from './state/event-log.js'
 import { type JournalEntry, openJournal } from './state/journal.js'
 import { statusOf } from './state/run.js'
 import type { Machine } from './state/store.js'
-import { changes } from './state/watch.js'
 
 const POLL_MS = 250
 

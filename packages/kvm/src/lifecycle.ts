@@ -2,6 +2,7 @@
 
 import { rmSync } from 'node:fs'
 import { type CallContext, type StopOptions, VMKitError, type VMStatus } from '@vmkit/core/driver'
+import { type Identity, ownIdentity, signalProcess, untilChange } from '@vmkit/core/state-folder'
 import { channelDevice, FIRST_EXEC_PORT } from './boot/channels.js'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
@@ -13,17 +14,17 @@ import { machineOptions } from './machine-options.js'
 import { resolvePorts } from './net/ports.js'
 import { launch } from './qemu/launch.js'
 import type { MachineSpec } from './qemu/machine-spec.js'
-import { connectQmp, type Qmp } from './qmp/client.js'
+import type { Qmp } from './qmp/client.js'
+import { command } from './qmp/command.js'
 import { setPassword } from './screen.js'
 import { hostLimitsOf, specOf } from './spec.js'
 import { readEventLog } from './state/event-log.js'
 import { record } from './state/journal.js'
 import { withLock } from './state/lock.js'
 import type { MachineFolder } from './state/machine-folder.js'
-import { type Identity, ownIdentity, processesWithArgument, signalProcess } from './state/proc.js'
+import { processesWithArgument } from './state/proc.js'
 import { clearKilled, forgetRun, isRunAlive, markKilled, type Run, readRun, statusOf, writeRun } from './state/run.js'
 import type { Machine } from './state/store.js'
-import { untilChange } from './state/watch.js'
 import { ensureVolumes } from './volumes.js'
 
 /** What no file tells, such as a killed QEMU, is seen this late. */
@@ -220,16 +221,6 @@ async function untilGone(folder: MachineFolder, run: Run, ms: number, signal: Ab
   const limit = AbortSignal.any([signal, AbortSignal.timeout(ms)])
   await untilChange(folder.path, limit, 5, () => (isRunAlive(run) ? undefined : true)).catch(() => {})
   signal.throwIfAborted()
-}
-
-/** One QMP conversation, under the machine's lock. */
-export async function command<T>(machine: Machine, signal: AbortSignal, task: (qmp: Qmp) => Promise<T>): Promise<T> {
-  const qmp = await connectQmp(machine.folder.qmp, { signal })
-  try {
-    return await task(qmp)
-  } finally {
-    await qmp.close()
-  }
 }
 
 export async function remove(host: Host, machine: Machine, force: boolean, ctx: CallContext): Promise<void> {

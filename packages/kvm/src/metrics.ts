@@ -1,12 +1,12 @@
 /** What the host spends on a machine, and what QEMU counts of it. */
 import { readFileSync } from 'node:fs'
 import type { CallContext, MetricsReading } from '@vmkit/core/driver'
+import { readStat, TICKS_PER_SECOND } from '@vmkit/core/state-folder'
 import { invalidState } from './errors.js'
-import { command } from './lifecycle.js'
 import type { Qmp } from './qmp/client.js'
+import { command } from './qmp/command.js'
 import { DEFAULT_MEMORY } from './spec.js'
 import { withLock } from './state/lock.js'
-import { readStat, TICKS_PER_SECOND } from './state/proc.js'
 import { isRunAlive, statusOf } from './state/run.js'
 import type { Machine } from './state/store.js'
 

@@ -1,7 +1,8 @@
 /** Folders of the host, and volumes, inside a machine, by 9p: QEMU serves them, the vmkit guest mounts them. */
 import { statSync } from 'node:fs'
 import { invalidConfig, type MachineConfig } from '@vmkit/core/driver'
-import { DRIVER, errno, systemError, unsupportedField } from './errors.js'
+import { errno } from '@vmkit/core/state-folder'
+import { DRIVER, systemError, unsupportedField } from './errors.js'
 import { volumeSource } from './volumes.js'
 
 export interface Mount {

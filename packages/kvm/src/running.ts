@@ -1,18 +1,18 @@
 /** What is done to a machine that runs: kill, pause, resume, reset; and waiting for its end. */
 import { type CallContext, type VMExit, VMKitError } from '@vmkit/core/driver'
+import { signalProcess, untilChange } from '@vmkit/core/state-folder'
 import { limitOf } from './agent/qga/limit.js'
 import { channelDevice, FIRST_EXEC_PORT } from './boot/channels.js'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
 import { DRIVER, invalidState } from './errors.js'
 import type { Host } from './host.js'
-import { command } from './lifecycle.js'
+import { command } from './qmp/command.js'
 import { readEventLog, resetsOf } from './state/event-log.js'
 import { withLock } from './state/lock.js'
-import { signalProcess } from './state/proc.js'
-import { isRunAlive, markKilled, statusOf } from './state/run.js'
+import { isCutOff, isRunAlive, markKilled, statusOf } from './state/run.js'
+import { forgetSaving } from './state/saving.js'
 import type { Machine } from './state/store.js'
-import { untilChange } from './state/watch.js'
 
 /** What no file tells, such as a killed QEMU, is seen this late. */
 const POLL_MS = 100
@@ -43,6 +43,9 @@ export async function kill(machine: Machine, name: string, ctx: CallContext): Pr
 export async function pause(machine: Machine, verb: 'pause' | 'resume', ctx: CallContext): Promise<void> {
   const [target, source] = verb === 'pause' ? (['paused', 'running'] as const) : (['running', 'paused'] as const)
   await withLock(machine, verb, ctx.signal, async (signal) => {
+    if (isCutOff(machine.folder)) await (await import('./snapshots/cut-off.js')).goOn(machine, signal)
+    // A pause that is asked for is nobody's to end.
+    forgetSaving(machine.folder)
     const { state } = statusOf(machine.folder)
     if (state === target) return
     if (state !== source) throw invalidState(machine.id, verb, state)

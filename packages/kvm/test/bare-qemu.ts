@@ -1,6 +1,7 @@
 /** QEMU without the driver, for tests of single parts. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { createConnection } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 
@@ -27,7 +28,18 @@ export function temporaryFolder(): { path: string } & Disposable {
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) }
 }
 
-/** Resolves when its QMP socket listens: QEMU says so itself by going into the background of `-daemonize`-free start. */
+function connects(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection(path)
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
+}
+
+/** Resolves when its QMP socket listens. */
 export async function bareQemu(...args: string[]): Promise<BareQemu> {
   const folder = temporaryFolder()
   const socketPath = join(folder.path, 'qmp.sock')
@@ -41,7 +53,8 @@ export async function bareQemu(...args: string[]): Promise<BareQemu> {
     stderr += String(data)
   })
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  while (!existsSync(socketPath)) {
+  // The file is there before anybody listens on it.
+  while (!(await connects(socketPath))) {
     if (child.exitCode !== null) throw new Error(`QEMU ended at once: ${stderr}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }

@@ -2,12 +2,12 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type CallContext, type MachineConfig, VMKitError } from '@vmkit/core/driver'
+import { untilChange } from '@vmkit/core/state-folder'
 import { createDisk } from '../src/disk/image-file.js'
 import { type Host, makeHost } from '../src/host.js'
 import { remove, start } from '../src/lifecycle.js'
 import { type MigrationOptions, resolveOptions } from '../src/options.js'
 import { type Machine, newIdentity, newMac } from '../src/state/store.js'
-import { untilChange } from '../src/state/watch.js'
 import { temporaryFolder } from './bare-qemu.js'
 import { type Count, counts, writeCounterImage } from './counter.js'
 

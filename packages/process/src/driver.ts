@@ -1,4 +1,5 @@
-import type { LogSource, VMDriver, VMInfo, VMSummary } from '@vmkit/core/driver'
+import type { VMDriver, VMInfo, VMSummary } from '@vmkit/core/driver'
+import { readLogs } from '@vmkit/core/state-folder'
 import { capabilities } from './capabilities.js'
 import { create } from './create.js'
 import { DRIVER, invalidState } from './errors.js'
@@ -7,7 +8,7 @@ import { machineFiles } from './files.js'
 import { host as makeHost } from './host.js'
 import { kill, pause, remove, resume, start, stop, wait } from './lifecycle.js'
 import { limitsOf, resize } from './limits.js'
-import { readLogs } from './logs.js'
+import { logsOf } from './logs.js'
 import { type ProcessOptions, resolveOptions } from './options.js'
 import { exitOf, readSnapshot, statusOf } from './run.js'
 import type { Machine } from './store.js'
@@ -100,11 +101,7 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
 
     logs(id, request, ctx) {
       const machine = store.get(id)
-      return readLogs(
-        { folder: machine.folder, sources: sourcesOf(machine), hasEnded: () => hasEnded(machine, request.follow ?? false) },
-        request,
-        ctx.signal,
-      )
+      return readLogs({ ...logsOf(machine), hasEnded: () => hasEnded(machine, request.follow ?? false) }, request, ctx.signal)
     },
 
     attach: async (id) => (await import('./terminal.js')).attach(host, store.get(id)),
@@ -115,10 +112,6 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
     // Watches and timers belong to calls in flight, and end with them.
     async close() {},
   }
-}
-
-function sourcesOf(machine: Machine): LogSource[] {
-  return machine.config.tty ? ['console'] : ['stdout', 'stderr']
 }
 
 /** A machine that never ran has not ended for one who follows it. */

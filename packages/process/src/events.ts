@@ -5,11 +5,11 @@
 import { appendFileSync, closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { MachineEvent, VMEvent, VMExit } from '@vmkit/core/driver'
-import { DRIVER, errno, systemError } from './errors.js'
+import { changes, errno } from '@vmkit/core/state-folder'
+import { DRIVER, systemError } from './errors.js'
 import { exitOf, parseExit, readSnapshot, statusOf } from './run.js'
 import type { Store } from './store.js'
 import { JOURNAL } from './supervisor.js'
-import { changes } from './watch.js'
 
 const LARGEST_JOURNAL = 2 ** 20
 const POLL_MS = 500

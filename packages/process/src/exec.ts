@@ -15,13 +15,13 @@ import {
   type TerminalSize,
   VMKitError,
 } from '@vmkit/core/driver'
+import { type ProcessStat, readStat, signalProcess } from '@vmkit/core/state-folder'
 import { findProgram } from './command.js'
 import { DRIVER, systemError } from './errors.js'
 import { commandLine, type ExecPlan, SIZED_FD } from './exec-command.js'
 import type { Host } from './host.js'
 import { cgroupFolders, cgroupOf } from './machine-cgroup.js'
 import { accountOf, environmentOf, workdirOf } from './main-command.js'
-import { type ProcessStat, readStat, signalProcess } from './proc.js'
 import { signalNumber } from './signals.js'
 import { byteSink } from './sink.js'
 import type { Machine } from './store.js'

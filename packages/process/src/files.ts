@@ -9,7 +9,8 @@ import { chmod, lstat, mkdir, readdir, realpath, rename, rm } from 'node:fs/prom
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { type CallContext, type DriverFiles, type FileEntry, invalidConfig, type MachineConfig, VMKitError } from '@vmkit/core/driver'
-import { DRIVER, errno, systemError } from './errors.js'
+import { errno } from '@vmkit/core/state-folder'
+import { DRIVER, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { workdirOf } from './main-command.js'
 

@@ -3,22 +3,19 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { chownSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { invalidConfig, type StopOptions, type VMExit, VMKitError } from '@vmkit/core/driver'
+import { bootId, isAlive, signalProcess, untilChange, withLock } from '@vmkit/core/state-folder'
 import { DRIVER, invalidState, systemError } from './errors.js'
 import { record } from './events.js'
 import type { Host } from './host.js'
-import { bootId } from './identity.js'
 import { limitsOf, needsCgroup } from './limits.js'
-import { withLock } from './lock.js'
 import { cgroupFolders, cgroupOf, freezerOf, killCgroup, prepareCgroup, removeCgroup } from './machine-cgroup.js'
 import { mainCommand, needTool, workdirOf } from './main-command.js'
 import { checkPorts } from './ports.js'
-import { isAlive, signalProcess } from './proc.js'
 import { exitOf, isRunAlive, type Run, readMain, readSnapshot, statusOf } from './run.js'
 import { signalNumber } from './signals.js'
 import type { Machine } from './store.js'
 import { installSupervisor } from './supervisor.js'
 import { killAll, MARKER, membersOf, sweep } from './tree.js'
-import { untilChange } from './watch.js'
 
 // What no file tells, such as a killed supervisor, is seen this late.
 const POLL_MS = 250
@@ -98,7 +95,7 @@ function untilStarted(machine: Machine, number: number, supervisor: ChildProcess
   supervisor.once('exit', () => ended.abort())
   const watched = AbortSignal.any([signal, ended.signal])
   const hasMain = (): true | undefined => (readMain(machine, number) ? true : undefined)
-  return untilChange(machine.folder, 'main.', watched, POLL_MS, hasMain).catch((error: unknown) => {
+  return untilChange(machine.folder, watched, POLL_MS, hasMain, 'main.').catch((error: unknown) => {
     if (signal.aborted) throw error
     if (failure !== undefined) throw failure
     if (hasMain()) return true
@@ -140,9 +137,8 @@ export async function stop(machine: Machine, options: StopOptions, signal: Abort
       // A stopped process takes no signal but SIGKILL.
       if (run.paused) await thaw(machine, run, signal)
       const graceEnd = AbortSignal.timeout(Math.min(graceMs, 2 ** 31 - 1))
-      await untilChange(machine.folder, 'exit.', AbortSignal.any([signal, graceEnd]), 20, () =>
-        run.main && isAlive(run.main) ? undefined : true,
-      ).catch(() => {})
+      const hasGone = (): true | undefined => (run.main && isAlive(run.main) ? undefined : true)
+      await untilChange(machine.folder, AbortSignal.any([signal, graceEnd]), 20, hasGone, 'exit.').catch(() => {})
       signal.throwIfAborted()
     }
     await end(machine, run, signal)
@@ -181,11 +177,12 @@ interface Ended {
 
 /** The end of the run that goes on, or of the next one. */
 function untilEnded(machine: Machine, signal: AbortSignal): Promise<Ended> {
-  return untilChange(machine.folder, 'exit.', signal, POLL_MS, () => {
+  const look = (): Ended | undefined => {
     const { run } = readSnapshot(machine)
     const exit = run && exitOf(run, () => readSnapshot(machine).run)
     return exit && { run, exit }
-  })
+  }
+  return untilChange(machine.folder, signal, POLL_MS, look, 'exit.')
 }
 
 export function kill(machine: Machine, name: string): void {

@@ -1,12 +1,11 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { lazily, type MachineConfig, type ResizeRequest, VMKitError, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
+import { readJson, withLock, writeJson } from '@vmkit/core/state-folder'
 import { type Controller, controllersOf, type Limits } from './cgroup.js'
-import { DRIVER, errno, invalidState, systemError } from './errors.js'
+import { DRIVER, invalidState, systemError } from './errors.js'
 import { record } from './events.js'
 import type { Host } from './host.js'
-import { withLock } from './lock.js'
 import { moveIn, prepareCgroup } from './machine-cgroup.js'
 import { statusOf } from './run.js'
 import type { Machine } from './store.js'
@@ -44,9 +43,8 @@ export function limitsOf(machine: Machine): Limits {
 
 function resized(machine: Machine): Limits {
   try {
-    return JSON.parse(readFileSync(join(machine.folder, FILE), 'utf8')) as Limits
+    return readJson<Limits>(join(machine.folder, FILE)) ?? {}
   } catch (error) {
-    if (errno(error) === 'ENOENT') return {}
     throw systemError(error, { vmId: machine.id })
   }
 }
@@ -67,9 +65,7 @@ export async function resize(host: Host, machine: Machine, request: ResizeReques
     const cgroup = prepareCgroup(machine, limits, groups)
     // What it used before is not counted in a group it enters now.
     while (moveIn(cgroup, membersOf(machine, run)) > 0) signal.throwIfAborted()
-    const path = join(machine.folder, FILE)
-    writeFileSync(`${path}.new`, JSON.stringify({ ...resized(machine), ...wanted }), { mode: 0o600 })
-    renameSync(`${path}.new`, path)
+    writeJson(join(machine.folder, FILE), { ...resized(machine), ...wanted })
     record(host.options.stateDir, 'resized', machine.id)
   })
 }

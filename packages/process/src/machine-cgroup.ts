@@ -1,6 +1,7 @@
 /** The groups of one machine, whichever version the host has. */
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { errno } from '@vmkit/core/state-folder'
 import {
   type CgroupMetrics,
   type CgroupRecord,
@@ -15,7 +16,7 @@ import {
 } from './cgroup.js'
 import { cgroupV1, freezeV1, metricsV1 } from './cgroup-v1.js'
 import { cgroupV2, freezeV2, metricsV2 } from './cgroup-v2.js'
-import { errno, systemError } from './errors.js'
+import { systemError } from './errors.js'
 import type { Machine } from './store.js'
 
 const FILE = 'cgroup.json'

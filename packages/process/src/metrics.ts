@@ -1,7 +1,7 @@
 import type { VMMetrics } from '@vmkit/core/driver'
+import { type ProcessStat, TICKS_PER_SECOND } from '@vmkit/core/state-folder'
 import { invalidState } from './errors.js'
 import { cgroupMetrics, cgroupOf } from './machine-cgroup.js'
-import { type ProcessStat, TICKS_PER_SECOND } from './proc.js'
 import { statusOf } from './run.js'
 import type { Machine } from './store.js'
 import { membersOf } from './tree.js'

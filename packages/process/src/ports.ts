@@ -3,7 +3,8 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { type MachineConfig, VMKitError } from '@vmkit/core/driver'
-import { DRIVER, errno, unsupportedField } from './errors.js'
+import { errno } from '@vmkit/core/state-folder'
+import { DRIVER, unsupportedField } from './errors.js'
 
 type Port = MachineConfig['ports'][number]
 

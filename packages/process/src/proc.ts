@@ -1,71 +1,7 @@
-/** What /proc tells of processes (proc(5)). Times are clock ticks since boot: 100 a second on every Linux. */
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
+/** Which processes there are, as /proc tells it (proc(5)). */
+import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism, uptime } from 'node:os'
-
-export const TICKS_PER_SECOND = 100
-
-export interface ProcessStat {
-  pid: number
-  state: string
-  parent: number
-  group: number
-  session: number
-  userTicks: number
-  systemTicks: number
-  /** With the pid it names one process: a reused pid has another. */
-  start: number
-  residentPages: number
-}
-
-/** One line of /proc/PID/stat; `undefined` when it is not one. The name may hold spaces and brackets. */
-export function parseStat(line: string): ProcessStat | undefined {
-  const open = line.indexOf(' (')
-  const close = line.lastIndexOf(') ')
-  if (open < 0 || close < open) return undefined
-  const fields = line
-    .slice(close + 2)
-    .trim()
-    .split(' ')
-  const number = (index: number): number => Number(fields[index])
-  const stat = {
-    pid: Number(line.slice(0, open)),
-    state: fields[0] ?? '',
-    parent: number(1),
-    group: number(2),
-    session: number(3),
-    userTicks: number(11),
-    systemTicks: number(12),
-    start: number(19),
-    residentPages: number(21),
-  }
-  return Number.isInteger(stat.pid) && stat.pid > 0 && Number.isInteger(stat.start) ? stat : undefined
-}
-
-// One buffer and three calls: five times as fast as readFileSync, and a scan makes this call for every process there is.
-const buffer = Buffer.alloc(1024)
-
-export function readStat(pid: number | 'self'): ProcessStat | undefined {
-  try {
-    const file = openSync(`/proc/${pid}/stat`, 'r')
-    try {
-      return parseStat(buffer.toString('latin1', 0, readSync(file, buffer, 0, buffer.length, 0)))
-    } finally {
-      closeSync(file)
-    }
-  } catch {
-    return undefined
-  }
-}
-
-/** The process itself, not a later one of its pid; a zombie has ended. */
-export function isAlive(process: { pid: number; start: number }): boolean {
-  const now = readStat(process.pid)
-  return now !== undefined && now.start === process.start && !hasEnded(now)
-}
-
-export function hasEnded(stat: ProcessStat): boolean {
-  return stat.state === 'Z' || stat.state === 'X'
-}
+import { type ProcessStat, readStat, TICKS_PER_SECOND } from '@vmkit/core/state-folder'
 
 /** Every process that was started after `first`, and itself. */
 export function processesSince(first: { pid: number; start: number }): ProcessStat[] {
@@ -110,17 +46,5 @@ export function hasEnvironment(pid: number, entry: string): boolean {
     return environ.startsWith(`${entry}\0`) || environ.includes(`\0${entry}\0`)
   } catch {
     return false
-  }
-}
-
-/** Sends a signal if it is still this process. `false` when it is gone. */
-export function signalProcess(target: { pid: number; start: number }, signal: NodeJS.Signals | number): boolean {
-  if (!isAlive(target)) return false
-  try {
-    process.kill(target.pid, signal)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
-    throw error
   }
 }

@@ -6,10 +6,8 @@ import { closeSync, fstatSync, openSync, readdirSync, readFileSync } from 'node:
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import type { VMExit, VMState, VMStatus } from '@vmkit/core/driver'
-import { errno, notFound, systemError } from './errors.js'
-import { bootId } from './identity.js'
-import { claimedFor } from './lock.js'
-import { isAlive, type ProcessStat, parseStat, TICKS_PER_SECOND } from './proc.js'
+import { bootId, claimsAmong, errno, isAlive, type ProcessStat, parseStat, TICKS_PER_SECOND } from '@vmkit/core/state-folder'
+import { notFound, systemError } from './errors.js'
 import { signalName } from './signals.js'
 import type { Machine } from './store.js'
 
@@ -50,7 +48,7 @@ export function readSnapshot(machine: Machine): Snapshot {
     if (errno(error) === 'ENOENT') throw notFound(machine.id)
     throw systemError(error, { vmId: machine.id })
   }
-  const claim = claimedFor(names)
+  const claim = claimsAmong(names).find(({ isLive }) => isLive)?.operation
   const number = lastRun(names)
   return number === 0 ? { claim } : { claim, run: readRun(machine.folder, number, new Set(names)) }
 }

@@ -5,12 +5,12 @@
  * no instant at which half a machine can be seen. The id below the name keeps an old id from reaching a successor.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type MachineConfig, VMKitError } from '@vmkit/core/driver'
-import { DRIVER, errno, notFound, systemError } from './errors.js'
-import { formatIdentity, isRunning, ownIdentity, parseIdentity } from './identity.js'
+import { errno, formatIdentity, isAlive, ownIdentity, parseIdentity, readJson, writeJson } from '@vmkit/core/state-folder'
+import { DRIVER, notFound, systemError } from './errors.js'
 
 const FORMAT = 1
 const CONFIG_FILE = 'config.json'
@@ -78,11 +78,10 @@ export function store(stateDir: string): Store {
   function get(id: string): Machine {
     const folder = folderOf(id)
     try {
-      const record = JSON.parse(readFileSync(join(folder, CONFIG_FILE), 'utf8'), decode) as MachineRecord & { format: number }
-      if (record.format !== FORMAT || record.id !== id) throw notFound(id)
+      const record = readJson<MachineRecord & { format: number }>(join(folder, CONFIG_FILE))
+      if (record?.format !== FORMAT || record.id !== id) throw notFound(id)
       return { ...record, folder }
     } catch (error) {
-      if (errno(error) === 'ENOENT' || errno(error) === 'ENOTDIR') throw notFound(id)
       throw systemError(error, { vmId: id })
     }
   }
@@ -95,7 +94,7 @@ export function store(stateDir: string): Store {
   function cleanUp(): void {
     for (const entry of namesIn(building)) {
       const owner = parseIdentity(entry.slice(0, entry.lastIndexOf('.')))
-      if (owner && isRunning(owner)) continue
+      if (owner && isAlive(owner)) continue
       rmSync(join(building, entry), { recursive: true, force: true })
     }
   }
@@ -109,7 +108,7 @@ export function store(stateDir: string): Store {
         mkdirSync(machines, { recursive: true, mode: 0o711 })
         mkdirSync(folder, { recursive: true, mode: 0o700 })
         await fill(folder)
-        writeFileSync(join(folder, CONFIG_FILE), JSON.stringify({ format: FORMAT, ...record }, encode), { mode: 0o600 })
+        writeJson(join(folder, CONFIG_FILE), { format: FORMAT, ...record })
         renameSync(temporary, join(machines, name))
       } catch (error) {
         rmSync(temporary, { recursive: true, force: true })
@@ -160,18 +159,4 @@ function namesIn(folder: string): string[] {
     if (errno(error) === 'ENOENT' || errno(error) === 'ENOTDIR') return []
     throw systemError(error)
   }
-}
-
-// Only the content of `files` holds bytes.
-function encode(key: string, value: unknown): unknown {
-  return key === 'content' && isBytes(value) ? { base64: Buffer.from(value).toString('base64') } : value
-}
-
-function isBytes(value: unknown): value is Uint8Array {
-  return value instanceof Uint8Array
-}
-
-function decode(key: string, value: unknown): unknown {
-  if (key !== 'content' || typeof value !== 'object' || value === null) return value
-  return new Uint8Array(Buffer.from((value as { base64: string }).base64, 'base64'))
 }

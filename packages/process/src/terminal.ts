@@ -1,81 +1,36 @@
 /** The main process from outside: its stdin and terminal, and what it writes from now on. */
-import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
-import {
-  type ByteSink,
-  channel,
-  type LogSource,
-  type OutputChunk,
-  type TerminalSession,
-  type TerminalSize,
-  VMKitError,
-} from '@vmkit/core/driver'
-import { DRIVER, errno, invalidState, systemError } from './errors.js'
+import { type ByteSink, type TerminalSession, type TerminalSize, VMKitError } from '@vmkit/core/driver'
+import { errno, followOutput, readStat, signalProcess } from '@vmkit/core/state-folder'
+import { DRIVER, invalidState, systemError } from './errors.js'
 import type { Host } from './host.js'
-import { readStat, signalProcess } from './proc.js'
+import { logsOf } from './logs.js'
 import { type Run, statusOf } from './run.js'
 import { byteSink } from './sink.js'
 import type { Machine } from './store.js'
 import { setTerminalSize } from './terminal-size.js'
-import { changes } from './watch.js'
-
-const CHUNK = 64 * 1024
-const POLL_MS = 250
 
 export async function attach(host: Host, machine: Machine): Promise<TerminalSession> {
   const { state, run: current } = statusOf(machine)
   if (!current || (state !== 'running' && state !== 'paused')) throw invalidState(machine.id, 'attach to', state)
-  const leave = new AbortController()
-  const sources: LogSource[] = machine.config.tty ? ['console'] : ['stdout', 'stderr']
-  const output = channel<OutputChunk>({ capacity: 4 })
-  // Now, before anything can be written to it: what it answers must not be missed.
-  const places = sources.map((source) => ({ source, position: statSync(join(machine.folder, source)).size }))
-  void follow(machine, places, output.write, leave.signal).then(
-    () => output.end(),
-    (error: unknown) => output.end(error),
-  )
   const stdin = machine.config.stdin ? openInput(machine) : undefined
-  const close = async (): Promise<void> => {
-    leave.abort()
+  // Before anything can be written to it: what it answers must not be missed.
+  const follower = await followOutput({ ...logsOf(machine), hasEnded: () => hasEnded(machine) }).catch((error: unknown) => {
     stdin?.destroy()
+    throw error
+  })
+  const close = async (): Promise<void> => {
+    stdin?.destroy()
+    await follower.close()
   }
   return {
-    output,
+    output: follower.output,
     stdin: stdin ? withEnd(stdin, machine, current) : noInput(),
     resize: (size) => resizeTerminal(host, current, size),
     close,
     [Symbol.asyncDispose]: close,
-  }
-}
-
-/** What is written from now on, until the machine has ended or the reader has left. */
-async function follow(
-  machine: Machine,
-  places: { source: LogSource; position: number }[],
-  write: (chunk: OutputChunk) => Promise<boolean>,
-  signal: AbortSignal,
-): Promise<void> {
-  const watch = changes(machine.folder, POLL_MS)
-  const files = await Promise.all(places.map(async (place) => ({ ...place, file: await open(join(machine.folder, place.source), 'r') })))
-  try {
-    for (;;) {
-      const ended = hasEnded(machine)
-      for (const entry of files) {
-        for (;;) {
-          const { buffer, bytesRead } = await entry.file.read(Buffer.allocUnsafe(CHUNK), 0, CHUNK, entry.position)
-          if (bytesRead === 0) break
-          entry.position += bytesRead
-          if (!(await write({ source: entry.source, data: buffer.subarray(0, bytesRead) }))) return
-        }
-      }
-      if (ended || signal.aborted) return
-      await watch.next(signal)
-    }
-  } finally {
-    watch.close()
-    await Promise.all(files.map(({ file }) => file.close()))
   }
 }
 

@@ -1,6 +1,6 @@
+import type { ProcessStat } from '@vmkit/core/state-folder'
 import { expect, it } from 'vitest'
 import { sum } from './metrics.js'
-import type { ProcessStat } from './proc.js'
 import { withDescendants } from './tree.js'
 
 function stat(pid: number, parent: number): ProcessStat {

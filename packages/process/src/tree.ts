@@ -1,8 +1,9 @@
 /** All processes of a machine: what main started, wherever it went, and what exec started. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { hasEnded, isAlive, type ProcessStat, readStat, signalProcess } from '@vmkit/core/state-folder'
 import { cgroupOf, cgroupPids } from './machine-cgroup.js'
-import { hasEnded, hasEnvironment, isAlive, type ProcessStat, processesSince, readStat, signalProcess } from './proc.js'
+import { hasEnvironment, processesSince } from './proc.js'
 import type { Run } from './run.js'
 import type { Machine } from './store.js'
 

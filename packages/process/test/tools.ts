@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { CallContext, LogEntry, MachineConfig, VMExit } from '@vmkit/core/driver'
+import { hasEnded, readStat } from '@vmkit/core/state-folder'
 import { type ProcessDriver, type ProcessOptions, processDriver } from '../src/driver.js'
-import { hasEnded, readStat } from '../src/proc.js'
 
 export const ctx: CallContext = { signal: new AbortController().signal, deadline: undefined, report: () => {} }
 

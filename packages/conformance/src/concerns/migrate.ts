@@ -14,7 +14,7 @@ export function migrate(test: Test): void {
     const withFiles = vm.supports('files')
     if (withFiles) await vm.files.write('kit-file', 'carried')
     const there = await target(t)
-    const { vm: moved, downtimeMs, totalMs, bytes } = await vm.migrate(there as never)
+    const { vm: moved, downtimeMs, totalMs, bytes } = await vm.migrate(there)
     t.undo(() => moved.delete({ force: true }).catch(() => {}))
     assert.equal(moved.name, vm.name)
     assert.equal((await moved.status()).state, 'running')
@@ -32,14 +32,14 @@ export function migrate(test: Test): void {
   test('cold: one that was stopped stays stopped', { needs: ['migrate.cold'], hooks: ['createTarget'], limitMs: 120_000 }, async (t) => {
     const vm = await t.start({ does: 'idle' })
     await vm.stop({ graceMs: t.ms(3000) })
-    const { vm: moved } = await vm.migrate((await target(t)) as never)
+    const { vm: moved } = await vm.migrate(await target(t))
     t.undo(() => moved.delete({ force: true }).catch(() => {}))
     assert.ok(['stopped', 'created'].includes((await moved.status()).state))
   })
 
   test('live: it goes on running', { needs: ['migrate.live'], hooks: ['createTarget'], limitMs: 120_000 }, async (t) => {
     const vm = await t.start({ does: 'idle' })
-    const { vm: moved, downtimeMs, totalMs } = await vm.migrate((await target(t)) as never, { live: true })
+    const { vm: moved, downtimeMs, totalMs } = await vm.migrate(await target(t), { live: true })
     t.undo(() => moved.delete({ force: true }).catch(() => {}))
     assert.equal((await moved.status()).state, 'running')
     assert.ok(downtimeMs >= 0 && downtimeMs <= totalMs)
@@ -54,7 +54,7 @@ export function migrate(test: Test): void {
     const vm = await t.start({ does: 'idle' })
     const there = await target(t)
     const holder = await there.create(t.config({ does: 'idle' }, { name: vm.name }), { onDispose: 'delete' })
-    await rejects(vm.migrate(there as never), 'ALREADY_EXISTS')
+    await rejects(vm.migrate(there), 'ALREADY_EXISTS')
     assert.equal((await vm.status()).state, 'running', 'the source runs on')
     assert.equal((await holder.status()).state, 'created')
     assert.equal((await there.list({ name: vm.name })).length, 1)
@@ -67,7 +67,7 @@ export function migrate(test: Test): void {
   }, async (t) => {
     const vm = await t.start({ does: 'idle' })
     const there = await target(t)
-    await rejects(vm.migrate(there as never, { signal: AbortSignal.abort(new Error('no')) }), 'ABORTED')
+    await rejects(vm.migrate(there, { signal: AbortSignal.abort(new Error('no')) }), 'ABORTED')
     assert.equal((await vm.status()).state, 'running')
     assert.deepEqual(await there.list({ name: vm.name }), [])
   })

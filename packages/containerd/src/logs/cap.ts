@@ -4,10 +4,10 @@
  */
 import { readdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { readLogFloor } from '@vmkit/core/state-folder'
 import type { ParsedOptions } from '../options.js'
 import { machineFolder } from '../state-dir.js'
 import { runTool } from '../tool.js'
-import { readFloor } from './log-file.js'
 
 const EVERY_MS = 2000
 const BLOCK = 4096
@@ -45,11 +45,11 @@ async function trimAll(root: string, maxBytes: number): Promise<void> {
 
 async function trim(path: string, maxBytes: number): Promise<void> {
   const { size } = statSync(path, { throwIfNoEntry: false }) ?? { size: 0 }
-  const floor = readFloor(path)
+  const floor = readLogFloor(path)
   if (size - floor <= maxBytes) return
   const next = Math.floor((size - maxBytes / 2) / BLOCK) * BLOCK
   // Told first: a reader must not take a hole for text.
-  writeFileSync(`${path}.floor.new`, String(next), { mode: 0o600 })
+  writeFileSync(`${path}.floor.new`, `${next}\n`, { mode: 0o600 })
   renameSync(`${path}.floor.new`, `${path}.floor`)
   await runTool('fallocate', ['--punch-hole', '--offset', String(floor), '--length', String(next - floor), path])
 }

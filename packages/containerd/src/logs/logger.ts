@@ -38,7 +38,7 @@ sub trim {
   return if !$cap || $size - $floor <= $cap;
   my $next = int(($size - $cap / 2) / 4096) * 4096;
   open(my $new, '>', "$file.floor.new") or return;
-  print $new $next;
+  print $new "$next\\n";
   close $new;
   rename "$file.floor.new", "$file.floor";
   system 'fallocate', '--punch-hole', '--offset', $floor, '--length', $next - $floor, $file;

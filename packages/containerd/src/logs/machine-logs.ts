@@ -1,9 +1,10 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CallContext, LogEntry, LogOptions, LogSource } from '@vmkit/core/driver'
+import { type LogTarget, readLogs } from '@vmkit/core/state-folder'
 import { findMachine, type Host, type Machine, taskOf } from '../host.js'
 import { statusOf } from '../inspect.js'
-import { type LogTarget, readLogs } from './read.js'
+import { parseStamped } from './stamped.js'
 
 export async function* machineLogs(host: Host, id: string, options: LogOptions, ctx: CallContext): AsyncGenerator<LogEntry> {
   yield* readLogs(logTarget(host, await findMachine(host, id, ctx), ctx), options, ctx.signal)
@@ -18,7 +19,7 @@ export function logTarget(host: Host, machine: Machine, ctx: CallContext): LogTa
   return {
     folder: folder.path,
     files,
-    stamped: record.stamped ?? false,
+    ...(record.stamped ? { parse: parseStamped } : {}),
     async hasEnded() {
       // Asked by id: a machine that is gone, or another one of its name, ends the log with NOT_FOUND.
       const now = await findMachine(host, id, ctx)

@@ -1,6 +1,7 @@
 /** What networks a machine has now, in its folder: whoever ends the machine can give them back. */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import type { PublishedPort } from '@vmkit/core/driver'
+import { readJson, writeJson } from '@vmkit/core/state-folder'
 import type { CniResult } from './cni.js'
 import type { NetworkConf } from './cni-conf.js'
 
@@ -20,13 +21,12 @@ export interface NetworkState {
 
 /** Written before the first thing is made, and again after each. */
 export function writeNetworkState(path: string, state: NetworkState): void {
-  writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 })
-  renameSync(`${path}.new`, path)
+  writeJson(path, state)
 }
 
 export function readNetworkState(path: string): NetworkState | undefined {
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as NetworkState
+    return readJson<NetworkState>(path)
   } catch {
     return undefined
   }

@@ -1,5 +1,6 @@
 /** A machine as one portable tar, in the format of `@vmkit/oci`: its config, and its root file system as an image. */
 import { type CallContext, type MachineRef, VMKitError } from '@vmkit/core/driver'
+import { withLock } from '@vmkit/core/state-folder'
 import { readBundle, writeBundle } from '@vmkit/oci'
 import { createMachine } from '../create.js'
 import { findMachine, type Host, type Machine } from '../host.js'
@@ -7,7 +8,6 @@ import { unpackSource } from '../images/ensure.js'
 import { openLease } from '../images/leases.js'
 import { writeContent } from '../images/place.js'
 import { openStored } from '../images/store.js'
-import { withLock } from '../lock.js'
 import { commitRootfs, whileFrozen } from './commit.js'
 
 export async function* exportBundle(host: Host, id: string, ctx: CallContext): AsyncGenerator<Uint8Array> {
@@ -15,7 +15,7 @@ export async function* exportBundle(host: Host, id: string, ctx: CallContext): A
   const containerd = await host.containerd()
   const lease = await openLease(containerd, ctx.signal)
   try {
-    const { machine, descriptor } = await withLock({ id, folder: folder.path }, ctx.signal, async () => {
+    const { machine, descriptor } = await withLock({ id, folder: folder.path }, 'bundle', ctx.signal, async () => {
       const machine = await findMachine(host, id, ctx)
       refuseVolumes(host, machine)
       return { machine, ...(await whileFrozen(host, machine, ctx, () => commitRootfs(host, machine, lease.id, ctx))) }

@@ -12,6 +12,7 @@ import {
   type MigrationTicket,
   VMKitError,
 } from '@vmkit/core/driver'
+import { withLock } from '@vmkit/core/state-folder'
 import type { Descriptor } from '@vmkit/oci'
 import { createMachine, refuseTakenName } from '../create.js'
 import { connection } from '../grpc/connection.js'
@@ -25,7 +26,6 @@ import { unpackSource } from '../images/ensure.js'
 import { withLease } from '../images/leases.js'
 import { placeImage } from '../images/place.js'
 import { openStored } from '../images/store.js'
-import { withLock } from '../lock.js'
 import { machineOptions } from '../machine-options.js'
 import { checkNetworks } from '../net/networks.js'
 import { remove } from '../task/delete.js'
@@ -85,7 +85,7 @@ export async function migrateOut(
   const link = connection({ socketPath, namespace, driver: host.driver })
   try {
     const source = await host.containerd()
-    return await withLock({ id, folder: found.folder.path }, ctx.signal, () =>
+    return await withLock({ id, folder: found.folder.path }, 'migrate', ctx.signal, () =>
       withLease(source, ctx, async (lease) => {
         const machine = await findMachine(host, id, ctx)
         refuseVolumes(host, machine, 'migrate.cold')
@@ -181,7 +181,7 @@ export async function finishIncoming(host: Host, ticket: MigrationTicket, ctx: C
 export async function goOn(host: Host, id: string, memory: Descriptor, ctx: CallContext): Promise<void> {
   try {
     const { folder } = await findMachine(host, id, ctx)
-    await withLock({ id, folder: folder.path }, ctx.signal, async () =>
+    await withLock({ id, folder: folder.path }, 'migrate', ctx.signal, async () =>
       startTask(host, await findMachine(host, id, ctx), undefined, ctx, memory),
     )
   } catch (error) {

@@ -1,6 +1,7 @@
 /** Snapshots of a machine's disk, and of its memory where CRIU is: made, listed, gone back to, cloned. Volumes and mounts are no part of them. */
 import { randomBytes } from 'node:crypto'
 import { type CallContext, type CloneRequest, type MachineRef, type SnapshotInfo, VMKitError } from '@vmkit/core/driver'
+import { withLock } from '@vmkit/core/state-folder'
 import { createMachine } from '../create.js'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
@@ -8,7 +9,6 @@ import { findMachine, type Host, type Machine, taskOf, unaborted, updateMachine 
 import { type MachineImage, unpackSource } from '../images/ensure.js'
 import { withLease } from '../images/leases.js'
 import { openStored } from '../images/store.js'
-import { withLock } from '../lock.js'
 import { releaseNetworks } from '../net/connect.js'
 import { startTask } from '../task/start.js'
 import { discardTask, ended } from '../task/stop.js'
@@ -127,7 +127,7 @@ async function endTask(host: Host, machine: Machine): Promise<void> {
 
 async function locked<T>(host: Host, id: string, ctx: CallContext, work: (machine: Machine) => Promise<T>): Promise<T> {
   const { folder } = await findMachine(host, id, ctx)
-  return withLock({ id, folder: folder.path }, ctx.signal, async () => work(await findMachine(host, id, ctx)))
+  return withLock({ id, folder: folder.path }, 'snapshot', ctx.signal, async () => work(await findMachine(host, id, ctx)))
 }
 
 async function required(host: Host, id: string, uid: string, tag: string, { signal }: CallContext): Promise<StoredSnapshot> {

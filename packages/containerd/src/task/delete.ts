@@ -1,11 +1,11 @@
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
+import { withLock } from '@vmkit/core/state-folder'
 import { unmountFolder } from '../files/mount.js'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, taskOf } from '../host.js'
 import { leavesGarbage } from '../images/gc-labels.js'
 import { collectGarbage, endLease, makersLease } from '../images/leases.js'
-import { withLock } from '../lock.js'
 import { releaseNetworks } from '../net/connect.js'
 import { disarm } from '../restart.js'
 import { removeRootfs } from '../snapshots/rootfs.js'
@@ -16,7 +16,7 @@ import { ended } from './stop.js'
 /** Every trace goes: task, networks, snapshot, container, folder. Whoever dies on the way leaves a machine that can be deleted again. */
 export async function remove(host: Host, id: string, force: boolean, ctx: CallContext): Promise<void> {
   const { folder } = await findMachine(host, id, ctx)
-  await withLock({ id, folder: folder.path }, ctx.signal, async () => {
+  await withLock({ id, folder: folder.path }, 'delete', ctx.signal, async () => {
     const machine = await findMachine(host, id, ctx)
     const { containerId, container } = machine
     const containerd = await host.containerd()

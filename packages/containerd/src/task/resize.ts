@@ -1,8 +1,8 @@
 import type { CallContext, ResizeRequest } from '@vmkit/core/driver'
+import { withLock } from '@vmkit/core/state-folder'
 import { resourcesAny, specAny, specOf } from '../any.js'
 import { cgroupTraits } from '../cgroup.js'
 import { findMachine, type Host, updateMachine } from '../host.js'
-import { withLock } from '../lock.js'
 import { machineOptions } from '../machine-options.js'
 import { extensionsOf } from '../record.js'
 import { resourcesOf } from '../spec/resources.js'
@@ -10,7 +10,7 @@ import { resourcesOf } from '../spec/resources.js'
 /** First the cgroup, then the record: what is told is what holds, and the next run has it too. */
 export async function resize(host: Host, id: string, request: ResizeRequest, ctx: CallContext): Promise<void> {
   const { folder } = await findMachine(host, id, ctx)
-  await withLock({ id, folder: folder.path }, ctx.signal, async () => {
+  await withLock({ id, folder: folder.path }, 'resize', ctx.signal, async () => {
     const machine = await findMachine(host, id, ctx)
     const { container, containerId, record } = machine
     const containerd = await host.containerd()

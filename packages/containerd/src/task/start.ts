@@ -1,12 +1,12 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
+import { withLock } from '@vmkit/core/state-folder'
 import type { Descriptor } from '@vmkit/oci'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
 import type { Process } from '../grpc/generated/task_types_pb.js'
 import { findMachine, type Host, type Machine, taskOf, unaborted } from '../host.js'
-import { withLock } from '../lock.js'
 import { connectNetworks, releaseNetworks } from '../net/connect.js'
 import { arm, disarm } from '../restart.js'
 import { runtimeOptions } from '../runtime.js'
@@ -17,7 +17,7 @@ import { prepareStreams } from './streams.js'
 /** A start that is aborted, or fails, leaves nothing running, and the machine as it was. */
 export async function start(host: Host, id: string, ctx: CallContext): Promise<void> {
   const { folder } = await findMachine(host, id, ctx)
-  await withLock({ id, folder: folder.path }, ctx.signal, async () => {
+  await withLock({ id, folder: folder.path }, 'start', ctx.signal, async () => {
     // Read again: who held the lock before may have changed it.
     const machine = await findMachine(host, id, ctx)
     const task = await taskOf(host, machine.containerId, ctx, id)

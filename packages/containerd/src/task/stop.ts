@@ -1,12 +1,11 @@
-import { renameSync, writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { type CallContext, invalidConfig, type StopOptions, VMKitError } from '@vmkit/core/driver'
+import { withLock, writeJson } from '@vmkit/core/state-folder'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
 import type { Process } from '../grpc/generated/task_types_pb.js'
 import { findMachine, type Host, type Machine, taskOf, unaborted } from '../host.js'
 import { statusOf } from '../inspect.js'
-import { withLock } from '../lock.js'
 import { releaseNetworks } from '../net/connect.js'
 import { disarm } from '../restart.js'
 
@@ -26,7 +25,7 @@ async function stopTask(host: Host, machine: Machine, { graceMs, signal }: StopO
   const { id } = machine
   // Behind a start that is on its way; not held while it ends, so that a kill or a delete need not wait for the grace.
   const lock = { id, folder: machine.folder.path }
-  const task = await withLock(lock, ctx.signal, async () => {
+  const task = await withLock(lock, 'stop', ctx.signal, async () => {
     await disarm(host, machine)
     return taskOf(host, machine.containerId, ctx, id)
   })
@@ -40,7 +39,7 @@ async function stopTask(host: Host, machine: Machine, { graceMs, signal }: StopO
     }
     await ended(host, machine, ctx.signal)
   }
-  await withLock(lock, ctx.signal, () => releaseNetworks(host, machine))
+  await withLock(lock, 'stop', ctx.signal, () => releaseNetworks(host, machine))
 }
 
 /** Whether it ended in time. */
@@ -85,10 +84,7 @@ async function thaw(host: Host, { id, containerId }: Machine): Promise<void> {
 /** Takes a task away that does not run any more, or never did, and keeps how it ended. */
 export async function discardTask(host: Host, machine: Machine, task: Process): Promise<void> {
   const { exit } = task.status === TASK_STATUS.stopped ? statusOf(machine, task) : {}
-  if (exit) {
-    writeFileSync(`${machine.folder.exit}.new`, JSON.stringify(exit), { mode: 0o600 })
-    renameSync(`${machine.folder.exit}.new`, machine.folder.exit)
-  }
+  if (exit) writeJson(machine.folder.exit, exit)
   if (task.status !== TASK_STATUS.stopped) await ended(host, machine)
   const containerd = await host.containerd()
   await containerd.tasks.delete({ containerId: machine.containerId }, { vmId: machine.id }).catch((error: unknown) => {

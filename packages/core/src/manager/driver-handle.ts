@@ -5,7 +5,7 @@ import type { BuildRequest, CallContext, DriverImages, HostProbe, ListFilter, Ma
 import { invalidConfig, VMKitError } from '../errors.js'
 import type { ImageInfo, Missing, NetworkInfo, VMEvent, VMInfo, VMSummary, VolumeInfo } from '../machine.js'
 import type { Backend, CallSpec } from './backend.js'
-import type { CreateOptions, DriverHandle, GetOptions, ImagesApi, NamedApi } from './driver-types.js'
+import type { AnyDriverHandle, CreateOptions, GetOptions, ImagesApi, NamedApi } from './driver-types.js'
 import type { HandleOwner } from './handle-owner.js'
 import { toChunks } from './input.js'
 import type { CallOptions } from './operation.js'
@@ -200,7 +200,7 @@ interface Target {
 const targets = new WeakMap<object, Target>()
 
 /** What stands behind a handle; migration needs the target's driver, which the public type does not show. */
-export function targetOf(handle: DriverHandle): Target {
+export function targetOf(handle: AnyDriverHandle): Target {
   const target = targets.get(handle)
   if (!target) throw invalidConfig('target', 'a driver handle, from manager.driver()', handle)
   return target

@@ -69,4 +69,10 @@ export interface DriverHandleBase<C extends CapabilityManifest = AnyCapabilities
   events(options?: StreamOptions): AsyncIterableIterator<VMEvent>
 }
 
+/** What the handles of all drivers have in common, whatever is known of their capabilities. */
+export type AnyDriverHandle = Pick<
+  DriverHandleBase<CapabilityManifest>,
+  'name' | 'isolation' | 'durability' | 'capabilities' | 'missing' | 'probe' | 'list'
+>
+
 export type DriverHandle<C extends CapabilityManifest = AnyCapabilities> = DriverHandleBase<C> & AllMembers<Keys<C, true>>

@@ -3,7 +3,7 @@ import { invalidConfig, messageOf, VMKitError } from '../errors.js'
 import type { MigrationStats, VMInfo, VMState } from '../machine.js'
 import { type Backend, unhurried } from './backend.js'
 import { targetOf } from './driver-handle.js'
-import type { DriverHandle } from './driver-types.js'
+import type { AnyDriverHandle } from './driver-types.js'
 import type { TargetMachine } from './known-machine.js'
 import type { DisposePolicy } from './owner.js'
 import type { MigrateOptions, MigrationResult } from './vm-types.js'
@@ -15,7 +15,7 @@ import type { MigrateOptions, MigrationResult } from './vm-types.js'
 export async function migrate(
   source: Backend,
   machine: TargetMachine,
-  handle: DriverHandle,
+  handle: AnyDriverHandle,
   onDispose: DisposePolicy,
   options: MigrateOptions,
 ): Promise<MigrationResult> {

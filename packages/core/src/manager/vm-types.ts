@@ -20,7 +20,7 @@ import type {
   VncEndpoint,
   WriteFileOptions,
 } from '../machine.js'
-import type { DriverHandle } from './driver-types.js'
+import type { AnyDriverHandle } from './driver-types.js'
 import type { CallOptions } from './operation.js'
 import type { DisposePolicy } from './owner.js'
 
@@ -115,7 +115,7 @@ interface SnapshotMethods {
 
 interface MigrateMethods {
   /** Moves the machine to another driver instance; the source is deleted once the target runs. This handle is then spent. */
-  migrate(target: DriverHandle, options?: MigrateOptions): Promise<MigrationResult>
+  migrate(target: AnyDriverHandle, options?: MigrateOptions): Promise<MigrationResult>
 }
 
 /** The methods that come with each capability. */

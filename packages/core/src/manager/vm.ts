@@ -18,7 +18,7 @@ import type {
   VncEndpoint,
 } from '../machine.js'
 import type { Backend } from './backend.js'
-import type { DriverHandle } from './driver-types.js'
+import type { AnyDriverHandle } from './driver-types.js'
 import { endpointOf } from './endpoint.js'
 import { exec, execStream } from './exec.js'
 import { machineFiles } from './files.js'
@@ -287,7 +287,7 @@ export class MachineHandle {
     return clone(this.#calls, this.#owner, tag, options)
   }
 
-  async migrate(target: DriverHandle, options?: MigrateOptions): Promise<MigrationResult> {
+  async migrate(target: AnyDriverHandle, options?: MigrateOptions): Promise<MigrationResult> {
     const wanted = readOptions(OPTIONS.migrate, options)
     const result = await migrate(this.#calls.backend, this.#calls.machine, target, this.onDispose, wanted)
     this.#disposal = Promise.resolve()

@@ -3,9 +3,8 @@
 import { randomUUID } from 'node:crypto'
 import { closeSync, openSync, readFileSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { errno, type Identity, isAlive, ownIdentity } from '@vmkit/core/state-folder'
 import { EXEC_PORTS } from '../boot/channels.js'
-import { errno } from '../errors.js'
-import { type Identity, isAlive, ownIdentity } from '../state/proc.js'
 
 export interface Claim {
   port: number

@@ -1,12 +1,12 @@
 /** Conversations with guests that this process has, each shared by all its calls and let go of soon after the last. */
 import { join } from 'node:path'
 import { VMKitError } from '@vmkit/core/driver'
+import { untilChange } from '@vmkit/core/state-folder'
 import { execSocket } from '../boot/channels.js'
 import { abortReason, DRIVER, invalidState } from '../errors.js'
 import { resetsOf } from '../state/event-log.js'
 import { isRunAlive, statusOf } from '../state/run.js'
 import type { Machine } from '../state/store.js'
-import { untilChange } from '../state/watch.js'
 import { type Claim, claimPort } from './claim.js'
 import { openPort, type Port } from './port.js'
 

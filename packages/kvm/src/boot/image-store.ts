@@ -6,10 +6,10 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type CallContext, type DriverImages, type ImageInfo, invalidConfig, type PullRequest, VMKitError } from '@vmkit/core/driver'
+import { errno, writeJson } from '@vmkit/core/state-folder'
 import type { ContainerConfig, Credentials, ImageSource } from '@vmkit/oci'
-import { DRIVER, errno, systemError } from '../errors.js'
+import { DRIVER, systemError } from '../errors.js'
 import type { Host } from '../host.js'
-import { writeJson } from '../state/json-file.js'
 import { baseSize, cachedDisk, DEFAULT_DISK_SIZE, diskPath, exists, makeRootDisk } from './root-disk.js'
 
 /** An image that is ready to boot. */

@@ -2,7 +2,8 @@
 import { existsSync, mkdirSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { VMKitError } from '@vmkit/core/driver'
-import { DRIVER, errno, systemError } from '../errors.js'
+import { errno } from '@vmkit/core/state-folder'
+import { DRIVER, systemError } from '../errors.js'
 import { CONTROLLERS, type Controller, type Controllers, readText } from './controllers.js'
 
 /** What the host gives a whole QEMU: guest, devices, and itself. */

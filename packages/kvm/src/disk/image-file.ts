@@ -2,7 +2,8 @@
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { invalidConfig, VMKitError } from '@vmkit/core/driver'
-import { DRIVER, errno, systemError } from '../errors.js'
+import { errno } from '@vmkit/core/state-folder'
+import { DRIVER, systemError } from '../errors.js'
 import { emptyOverlay, isQcow2, readHeader } from './qcow2.js'
 
 export interface DiskImage {

@@ -1,7 +1,8 @@
 /** `qemu-img`, for what needs the whole image. Never on a disk that a live QEMU holds: QEMU's own lock refuses that as `CONFLICT`. */
 import { resolve } from 'node:path'
 import { VMKitError } from '@vmkit/core/driver'
-import { abortReason, DRIVER, errno } from '../errors.js'
+import { errno } from '@vmkit/core/state-folder'
+import { abortReason, DRIVER } from '../errors.js'
 import { qmpError } from '../qmp/errors.js'
 
 const TAIL = 2000

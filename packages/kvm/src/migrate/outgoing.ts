@@ -101,7 +101,19 @@ export async function migrate(qmp: Qmp, options: OutgoingOptions, ctx: Pick<Call
   }
 }
 
-async function untilOver(qmp: Qmp, { postCopy = false, onPaused, onSwitch }: OutgoingOptions): Promise<string> {
+/** Ends a migration that nobody waits for any more. */
+export async function endMigration(qmp: Qmp): Promise<void> {
+  const over = untilOver(qmp, {})
+  over.catch(() => {})
+  const { status = 'none' } = await qmp.execute<MigrationInfo>('query-migrate')
+  if (status === 'none' || OVER.has(status)) return
+  await qmp.execute('migrate_cancel')
+  await over
+}
+
+type Steps = Pick<OutgoingOptions, 'postCopy' | 'onPaused' | 'onSwitch'>
+
+async function untilOver(qmp: Qmp, { postCopy = false, onPaused, onSwitch }: Steps): Promise<string> {
   for await (const { event, data } of qmp.events()) {
     if (postCopy && event === 'MIGRATION_PASS' && Number(data.pass) >= 2) await qmp.execute('migrate-start-postcopy').catch(() => {})
     if (event !== 'MIGRATION') continue

@@ -7,9 +7,10 @@ import { ownDisks } from '../disk/own-disks.js'
 import { flatten } from '../disk/qemu-img.js'
 import { DRIVER, invalidState } from '../errors.js'
 import type { Host } from '../host.js'
-import { command } from '../lifecycle.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import type { Qmp } from '../qmp/client.js'
+import { command } from '../qmp/command.js'
+import { goOn } from '../snapshots/cut-off.js'
 import { liveTops, readyToMigrate, versionedName } from '../snapshots/live.js'
 import { specOf } from '../spec.js'
 import { withLock } from '../state/lock.js'
@@ -39,6 +40,7 @@ export async function migrateOut(
     })
   return withLock(host.store.get(id), 'migrate', ctx.signal, async (signal) => {
     const machine = host.store.get(id)
+    await goOn(machine, signal)
     const { state } = statusOf(machine.folder)
     if (live !== (state === 'running' || state === 'paused')) throw invalidState(id, live ? 'migrate live' : 'migrate', state)
     ownDisks(machine)

@@ -159,8 +159,9 @@ async function negotiate(socket: Duplex, name: string, signal: AbortSignal): Pro
   signal.addEventListener('abort', onAbort, { once: true })
   try {
     signal.throwIfAborted()
+    // At once: QEMU reads it when it has greeted, and answers it before anything that comes later.
+    qmp.execute('qmp_capabilities').catch(end)
     const { version } = await greeting
-    await qmp.execute('qmp_capabilities')
     return { ...qmp, version: version.qemu }
   } catch (error) {
     end(error)

@@ -9,7 +9,8 @@ import { systemError } from '../errors.js'
 import { migrate } from '../migrate/outgoing.js'
 import type { Qmp } from '../qmp/client.js'
 
-const SOCKET = 'save.sock'
+/** In the machine's folder. */
+export const SAVING_SOCKET = 'save.sock'
 
 /**
  * The machine must not run meanwhile. QEMU 7.2 writes no file by itself, and a shell between the two is not wanted: it sends
@@ -23,7 +24,7 @@ export async function saveMemory(
   isTemplate: boolean,
   ctx: CallContext,
 ): Promise<void> {
-  const socketPath = join(folder, SOCKET)
+  const socketPath = join(folder, SAVING_SOCKET)
   const partial = `${file}.part`
   await rm(socketPath, { force: true })
   const { server, written } = await receive(socketPath, partial)

@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type SnapshotInfo, VMKitError } from '@vmkit/core/driver'
+import { errno, readJson, writeJson } from '@vmkit/core/state-folder'
 import { bytesOf, chainOf } from '../disk/layers.js'
-import { DRIVER, errno } from '../errors.js'
+import { DRIVER } from '../errors.js'
 import type { MachineSpec } from '../qemu/machine-spec.js'
-import { readJson, writeJson } from '../state/json-file.js'
 import type { MachineFolder } from '../state/machine-folder.js'
 
 const FORMAT = 1
@@ -62,8 +62,25 @@ export function getSnapshot(folder: MachineFolder, tag: string): StoredSnapshot 
 /** Under the machine's lock. */
 export function makeSnapshotFolder(folder: MachineFolder): void {
   mkdirSync(folder.snapshots, { recursive: true, mode: 0o700 })
-  // Of a program that died while it saved.
-  for (const name of readdirSync(folder.snapshots)) if (name.endsWith('.part')) rmSync(join(folder.snapshots, name), { force: true })
+  removeHalves(folder)
+}
+
+/** Of a program that died while it saved: what is not whole, and memory without a record. Under the machine's lock. */
+export function removeHalves(folder: MachineFolder): void {
+  const names = new Set(namesIn(folder.snapshots))
+  for (const name of names) {
+    const isHalf = name.endsWith('.part') || (/\.(memory|ram)$/.test(name) && !names.has(name.replace(/(memory|ram)$/, 'json')))
+    if (isHalf) rmSync(join(folder.snapshots, name), { force: true })
+  }
+}
+
+function namesIn(path: string): string[] {
+  try {
+    return readdirSync(path)
+  } catch (error) {
+    if (errno(error) === 'ENOENT') return []
+    throw error
+  }
 }
 
 export function addSnapshot(folder: MachineFolder, record: Omit<SnapshotRecord, 'format'>): void {
@@ -77,14 +94,7 @@ export function removeSnapshot(folder: MachineFolder, tag: string): void {
 }
 
 export function allSnapshots(folder: MachineFolder): StoredSnapshot[] {
-  let names: string[]
-  try {
-    names = readdirSync(folder.snapshots)
-  } catch (error) {
-    if (errno(error) === 'ENOENT') return []
-    throw error
-  }
-  return names
+  return namesIn(folder.snapshots)
     .filter((name) => name.endsWith('.json'))
     .map((name) => readJson<SnapshotRecord>(join(folder.snapshots, name)))
     .filter((record) => record !== undefined)

@@ -6,16 +6,19 @@ import { addLayer, dropUnusedLayers } from '../disk/layers.js'
 import { ownDisks, withTops } from '../disk/own-disks.js'
 import { DRIVER, invalidState, systemError } from '../errors.js'
 import type { Host } from '../host.js'
-import { command, end, launchRun } from '../lifecycle.js'
+import { end, launchRun } from '../lifecycle.js'
 import { setCapabilities, untilArrived } from '../migrate/outgoing.js'
 import { FIRST_INHERITED_FD } from '../qemu/launch.js'
 import type { MachineSpec } from '../qemu/machine-spec.js'
 import type { Qmp } from '../qmp/client.js'
+import { command } from '../qmp/command.js'
 import { specOf } from '../spec.js'
 import { record } from '../state/journal.js'
 import { withLock } from '../state/lock.js'
 import { forgetRun, type Run, statusOf } from '../state/run.js'
+import { forgetSaving, noteSaving } from '../state/saving.js'
 import type { Machine } from '../state/store.js'
+import { goOn } from './cut-off.js'
 import { type Frozen, freezeAtRest, freezeLive, setTops } from './freeze-disks.js'
 import { readyToMigrate, versionedName } from './live.js'
 import { saveMemory } from './memory-file.js'
@@ -44,6 +47,7 @@ export async function snapshot(
 ): Promise<SnapshotInfo> {
   return withLock(host.store.get(id), 'snapshot', ctx.signal, async (signal) => {
     const machine = host.store.get(id)
+    await goOn(machine, signal)
     const { folder } = machine
     if (findSnapshot(folder, tag))
       throw new VMKitError('ALREADY_EXISTS', `There is a snapshot ${JSON.stringify(tag)} already`, { driver: DRIVER, vmId: id })
@@ -89,13 +93,14 @@ async function takeLive(
     const { layers } = running ? await quietly(host, machine, ctx.signal, freeze) : await freeze()
     return { tag, createdAt: Date.now(), disks: layers }
   }
+  const { folder } = machine
   const wasRunning = await readyToMigrate(qmp)
+  if (wasRunning) noteSaving(folder, run.number)
   await qmp.execute('stop')
   try {
     const version = await versionedName(qmp)
     const frozen: Frozen = await freezeLive(host, machine, qmp)
     const createdAt = Date.now()
-    const { folder } = machine
     const template = run.isTemplate === true
     const spec = specOf(machine, run.accel)
     await saveMemory(qmp, folder.path, memoryFileOf(folder, tag), template, ctx)
@@ -109,6 +114,7 @@ async function takeLive(
     }
   } finally {
     if (wasRunning) await qmp.execute('cont')
+    forgetSaving(folder)
   }
 }
 

@@ -1,6 +1,6 @@
 /** The log of QMP events that QEMU keeps by itself: what happened to a run, also while no app was there. */
 import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs'
-import { errno } from '../errors.js'
+import { errno } from '@vmkit/core/state-folder'
 
 export interface LoggedEvent {
   event: string
@@ -28,17 +28,43 @@ function parseEvent(line: string): LoggedEvent | undefined {
   }
 }
 
+interface Known {
+  /** Whole lines. */
+  text: string
+  events: readonly LoggedEvent[]
+}
+
+/** What was read of logs a moment ago, oldest first: a log grows by a line, and is read for every look at a state. */
+const known = new Map<string, Known>()
+const MOST_KNOWN = 32
+
 /** All events of the last run; none when it left no log. */
-export function readEventLog(path: string): LoggedEvent[] {
+export function readEventLog(path: string): readonly LoggedEvent[] {
+  let all: string
   try {
-    return readFileSync(path, 'utf8')
-      .split('\n')
-      .map(parseEvent)
-      .filter((event) => event !== undefined)
+    all = readFileSync(path, 'utf8')
   } catch (error) {
+    known.delete(path)
     if (errno(error) === 'ENOENT' || errno(error) === 'ENOTDIR') return []
     throw error
   }
+  const before = known.get(path)
+  // Another run begins its log anew: then nothing of what is known holds.
+  const start = before && all.startsWith(before.text) ? before : { text: '', events: [] }
+  const text = all.slice(0, all.lastIndexOf('\n') + 1)
+  if (text.length === start.text.length) return start.events
+  const events = [...start.events, ...eventsOf(text.slice(start.text.length))]
+  known.delete(path)
+  known.set(path, { text, events })
+  for (const oldest of [...known.keys()].slice(0, -MOST_KNOWN)) known.delete(oldest)
+  return events
+}
+
+function eventsOf(lines: string): LoggedEvent[] {
+  return lines
+    .split('\n')
+    .map(parseEvent)
+    .filter((event) => event !== undefined)
 }
 
 /** How often the guest of the last run was reset. */
@@ -61,12 +87,7 @@ export function readEventsFrom(path: string, offset: number): { events: LoggedEv
     const data = Buffer.alloc(size - offset)
     const text = data.toString('utf8', 0, readSync(file, data, 0, data.length, offset))
     const end = text.lastIndexOf('\n') + 1
-    const events = text
-      .slice(0, end)
-      .split('\n')
-      .map(parseEvent)
-      .filter((event) => event !== undefined)
-    return { events, offset: offset + Buffer.byteLength(text.slice(0, end)) }
+    return { events: eventsOf(text.slice(0, end)), offset: offset + Buffer.byteLength(text.slice(0, end)) }
   } finally {
     closeSync(file)
   }

@@ -4,7 +4,8 @@
 import { appendFileSync, closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { VMExit } from '@vmkit/core/driver'
-import { errno, systemError } from '../errors.js'
+import { errno } from '@vmkit/core/state-folder'
+import { systemError } from '../errors.js'
 
 const FILE = 'journal'
 const LARGEST = 2 ** 20

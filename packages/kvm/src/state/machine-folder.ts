@@ -47,13 +47,15 @@ export const FILES = {
   /** What QEMU itself wrote to stdout and stderr, of the last run. */
   qemuLog: 'qemu.log',
   snapshots: 'snapshots',
+  /** Who saves the memory of a guest that stands still for it, and is to go on. */
+  saving: 'saving.json',
 } as const
 
 export type MachineFolder = { readonly [K in keyof typeof FILES]: string } & { readonly id: string; readonly path: string }
 
 export function machineFolder(stateDir: string, id: string): MachineFolder {
   const path = join(stateDir, 'machines', id)
-  const files = Object.fromEntries(Object.entries(FILES).map(([key, name]) => [key, join(path, name)])) as Record<
+  const files = Object.fromEntries(Object.entries(FILES).map(([key, name]) => [key, `${path}/${name}`])) as Record<
     keyof typeof FILES,
     string
   >

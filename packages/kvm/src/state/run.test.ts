@@ -1,9 +1,9 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { identify, ownIdentity } from '@vmkit/core/state-folder'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { machineFolder } from './machine-folder.js'
-import { identify, ownIdentity } from './proc.js'
 import { markKilled, type Run, statusOf, writeRun } from './run.js'
 
 const stateDir = mkdtempSync(join(tmpdir(), 'vmkit-kvm-run-'))

@@ -3,12 +3,12 @@ import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import type { PublishedPort, VMExit, VMState, VMStatus } from '@vmkit/core/driver'
+import { type Identity, isAlive, readJson, writeJson } from '@vmkit/core/state-folder'
 import { type Group, ranOutOfMemory } from '../cgroups/group.js'
 import type { Accelerator } from '../qemu/machine-spec.js'
 import { type LoggedEvent, readEventLog } from './event-log.js'
-import { readJson, writeJson } from './json-file.js'
 import type { MachineFolder } from './machine-folder.js'
-import { type Identity, isAlive } from './proc.js'
+import { isSavingCutOff } from './saving.js'
 
 export interface Run {
   /** Counts the starts of the machine, from 1. */
@@ -87,7 +87,7 @@ export function statusOf(folder: MachineFolder): RunStatus {
   // First whether it lives, then what it wrote: what it wrote at its end is not missed.
   const alive = isAlive(run.qemu)
   const events = readEventLog(folder.events)
-  if (alive) return { ...liveStatus(run, events), run }
+  if (alive) return { ...whyPaused(folder, run, liveStatus(run, events)), run }
   if (!run.ready && !events.some(({ event }) => event === 'SHUTDOWN')) return { ...run.before, run }
   return { ...endedStatus(folder, run, events), run }
 }
@@ -106,6 +106,18 @@ function liveStatus(run: Run, events: readonly LoggedEvent[]): VMStatus {
     if (state === 'running' && event === 'RESUME') reason = undefined
   }
   return reason === undefined ? { state } : { state, reason }
+}
+
+function whyPaused(folder: MachineFolder, run: Run, status: VMStatus): VMStatus {
+  if (status.state !== 'paused' || status.reason !== undefined || !isSavingCutOff(folder, run.number)) return status
+  return { ...status, reason: CUT_OFF }
+}
+
+const CUT_OFF = 'the program that saved its memory ended in the middle of that: resume() lets it go on'
+
+/** Whether the guest stands still only because a program was killed while it saved the memory. */
+export function isCutOff(folder: MachineFolder): boolean {
+  return statusOf(folder).reason === CUT_OFF
 }
 
 function endedStatus(folder: MachineFolder, run: Run, events: readonly LoggedEvent[]): VMStatus {

@@ -7,11 +7,10 @@ import { mkdirSync, readdirSync, readlinkSync, renameSync, rmSync, statSync, sym
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type MachineConfig, VMKitError } from '@vmkit/core/driver'
-import { DRIVER, errno, notFound, systemError } from '../errors.js'
+import { errno, type Identity, isAlive, ownIdentity, readJson, signalProcess, writeJson } from '@vmkit/core/state-folder'
+import { DRIVER, notFound, systemError } from '../errors.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
-import { readJson, writeJson } from './json-file.js'
 import { type MachineFolder, machineFolder } from './machine-folder.js'
-import { type Identity, isAlive, ownIdentity, signalProcess } from './proc.js'
 import type { Run } from './run.js'
 
 const FORMAT = 1
@@ -86,12 +85,12 @@ export function store(stateDir: string): Store {
 
   function get(id: string): Machine {
     if (!ID.test(id)) throw notFound(id)
-    const folder = machineFolder(stateDir, id)
+    const cached = known.get(id)
+    const folder = cached?.machine.folder ?? machineFolder(stateDir, id)
     try {
       // Records never change in place, so that their inode and time tell whether a parsed one is still the right one.
       const { ino, mtimeMs } = statSync(folder.record)
       const stamp = `${ino}.${mtimeMs}`
-      const cached = known.get(id)
       const machine = cached?.stamp === stamp ? cached.machine : read(folder)
       if (idOf(machine.name) !== id) throw notFound(id)
       known.set(id, { stamp, machine })
@@ -212,7 +211,11 @@ export function store(stateDir: string): Store {
     },
     cleanUp() {
       for (const entry of namesIn(trash)) rmSync(join(trash, entry), { recursive: true, force: true })
+      // Names before machines, so that the record of hardly any has to be read.
+      const named = new Set(namesIn(names).map(idOf))
+      const building = new Set(namesIn(pending))
       for (const id of namesIn(machines)) {
+        if (named.has(id) && !building.has(id)) continue
         // In this order: whoever builds takes its note away only after the name is there.
         const builder = readJson<Identity>(join(pending, id))
         if (builder && isAlive(builder)) continue

@@ -1,10 +1,14 @@
 import { type FSWatcher, watch } from 'node:fs'
 
+/** How often a folder is looked at that cannot be watched, in milliseconds. */
+const BLIND_UNTIL_MS = 20
+const BLIND_CHANGES_MS = 50
+
 /**
- * Runs `look` now, after a file of the folder has changed, and every `pollMs`, until it returns something. The poll sees what no
- * file tells: a process that was killed.
+ * Runs `look` now, after a file of the folder whose name starts with `prefix` has changed, and every `pollMs`, until it
+ * returns something. The poll sees what no file tells: a process that was killed.
  */
-export function untilChange<T>(folder: string, signal: AbortSignal, pollMs: number, look: () => T | undefined): Promise<T> {
+export function untilChange<T>(folder: string, signal: AbortSignal, pollMs: number, look: () => T | undefined, prefix = ''): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     let watcher: FSWatcher | undefined
     let timer: NodeJS.Timeout | undefined
@@ -26,11 +30,15 @@ export function untilChange<T>(folder: string, signal: AbortSignal, pollMs: numb
       return true
     }
     if (signal.aborted) return reject(signal.reason)
-    watcher = tryWatch(folder, () => void check())
+    // Often it has happened already, and a watch costs more than a look.
+    if (check()) return
+    watcher = tryWatch(folder, (name) => {
+      if (name === null || name.startsWith(prefix)) check()
+    })
     // After the watch: what happens in between is seen by it.
     if (check()) return
     signal.addEventListener('abort', onAbort, { once: true })
-    timer = setInterval(check, watcher ? pollMs : Math.min(pollMs, 20))
+    timer = setInterval(check, watcher ? pollMs : Math.min(pollMs, BLIND_UNTIL_MS))
   })
 }
 
@@ -68,7 +76,7 @@ export function changes(folder: string, pollMs: number): Changes {
     async next(signal) {
       if (!changed && !signal.aborted) {
         await new Promise<void>((resolve) => {
-          const timer = setTimeout(done, isBlind ? Math.min(pollMs, 50) : pollMs)
+          const timer = setTimeout(done, isBlind ? Math.min(pollMs, BLIND_CHANGES_MS) : pollMs)
           function done(): void {
             clearTimeout(timer)
             signal.removeEventListener('abort', done)
@@ -89,9 +97,9 @@ export function changes(folder: string, pollMs: number): Changes {
 }
 
 /** `undefined` when there is no inotify watch to be had, or the folder is gone: then only the poll finds out. */
-function tryWatch(folder: string, onChange: () => void): FSWatcher | undefined {
+function tryWatch(folder: string, onChange: (name: string | null) => void): FSWatcher | undefined {
   try {
-    const watcher = watch(folder, onChange)
+    const watcher = watch(folder, (_event, name) => onChange(name))
     watcher.on('error', () => watcher.close())
     return watcher
   } catch {

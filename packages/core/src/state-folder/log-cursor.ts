@@ -1,4 +1,4 @@
-import { invalidConfig, type LogSource } from '@vmkit/core/driver'
+import { invalidConfig, type LogSource } from '../driver-kit.js'
 
 /** How many bytes of each file were read. */
 export type Offsets = Partial<Record<LogSource, number>>

@@ -1,10 +1,11 @@
 /**
- * One growing file, read by lines. Its oldest blocks may have been given back to the file system: `<file>.floor` holds the
- * first offset that is still there, so that offsets stay what they are.
+ * One growing file, read by lines. Its oldest blocks may have been given back to the file system: `<file>.floor` holds, in
+ * its last line, the first offset that is still there, so that offsets stay what they are.
  */
 import { readFileSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
-import { type LineSplitter, lineSplitter } from '@vmkit/core/driver'
+import { lineSplitter } from '../driver-kit.js'
+import { errno, systemError } from './system-error.js'
 
 const CHUNK = 64 * 1024
 const NEWLINE = 0x0a
@@ -21,9 +22,11 @@ export interface LogLine {
 
 export interface LogFile {
   size(): Promise<number>
+  /** What stands at an offset, one block of it at most; nothing at the end, and while there is no file. */
+  read(at: number, most?: number): Promise<Uint8Array>
   /** Lines from where it is up to `limit`; with `final` also one that has no newline. */
   lines(limit: number, final: boolean): AsyncGenerator<LogLine>
-  /** Where the last `most` lines start, the last one first. */
+  /** Where the last lines start, the last one first, at most so many. */
   lastLines(most: number): Promise<number[]>
   seek(offset: number): void
   close(): Promise<void>
@@ -32,21 +35,21 @@ export interface LogFile {
 export function logFile(path: string, start: number): LogFile {
   let handle: FileHandle | undefined
   let position = start
-  let splitter: LineSplitter = lineSplitter(start)
+  let splitter = lineSplitter(start)
 
   async function opened(): Promise<FileHandle | undefined> {
     try {
       handle ??= await open(path, 'r')
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      if (errno(error) !== 'ENOENT') throw systemError(error)
     }
     return handle
   }
 
-  async function read(at: number, most: number): Promise<Buffer> {
+  async function read(at: number, most = CHUNK): Promise<Uint8Array> {
     const file = await opened()
     const length = Math.min(CHUNK, most)
-    if (!file || length <= 0) return Buffer.alloc(0)
+    if (!file || length <= 0) return new Uint8Array(0)
     const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(length), 0, length, at)
     return buffer.subarray(0, bytesRead)
   }
@@ -58,7 +61,7 @@ export function logFile(path: string, start: number): LogFile {
 
   /** Moves to the first whole line that is still there. */
   async function toFloor(limit: number): Promise<void> {
-    const floor = readFloor(path)
+    const floor = readLogFloor(path)
     if (position >= floor) return
     let at = floor
     for (let data = await read(at, limit - at); data.length > 0; data = await read(at, limit - at)) {
@@ -75,6 +78,7 @@ export function logFile(path: string, start: number): LogFile {
 
   return {
     size,
+    read,
     seek,
     async *lines(limit, final) {
       for (;;) {
@@ -82,7 +86,7 @@ export function logFile(path: string, start: number): LogFile {
         const data = await read(position, limit - position)
         if (data.length === 0) break
         // Given back while it was read: what came may be a hole.
-        if (position < readFloor(path)) continue
+        if (position < readLogFloor(path)) continue
         position += data.length
         for (const line of splitter.push(data)) yield { ...line, open: false }
       }
@@ -92,6 +96,7 @@ export function logFile(path: string, start: number): LogFile {
       const end = await size()
       await toFloor(end)
       const starts: number[] = []
+      if (position >= end || most === 0) return starts
       let at = end
       // A newline at the very end starts no line.
       let isLast = true
@@ -105,7 +110,7 @@ export function logFile(path: string, start: number): LogFile {
         }
         at = from
       }
-      if (end > position && starts.length < most) starts.push(position)
+      if (starts.length < most) starts.push(position)
       return starts
     },
     async close() {
@@ -115,9 +120,10 @@ export function logFile(path: string, start: number): LogFile {
   }
 }
 
-export function readFloor(path: string): number {
+/** The first offset of a log file that was not given back. A line that is still being written does not count. */
+export function readLogFloor(path: string): number {
   try {
-    return Number(readFileSync(`${path}.floor`, 'latin1')) || 0
+    return Number(readFileSync(`${path}.floor`, 'latin1').split('\n').at(-2) ?? 0)
   } catch {
     return 0
   }

@@ -1,7 +1,7 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { errno } from '../errors.js'
+import { errno } from './system-error.js'
 
-/** Whole or not at all: a reader sees the old text or the new one. */
+/** Whole or not at all: a reader sees the old text or the new one. Bytes under the key `content` are kept as bytes. */
 export function writeJson(path: string, value: unknown): void {
   const temporary = `${path}.${process.pid}.tmp`
   writeFileSync(temporary, JSON.stringify(value, encode), { mode: 0o600 })
@@ -20,7 +20,11 @@ export function readJson<T>(path: string): T | undefined {
 
 // Only the content of `files` holds bytes.
 function encode(key: string, value: unknown): unknown {
-  return key === 'content' && value instanceof Uint8Array ? { base64: Buffer.from(value).toString('base64') } : value
+  return key === 'content' && isBytes(value) ? { base64: Buffer.from(value).toString('base64') } : value
+}
+
+function isBytes(value: unknown): value is Uint8Array {
+  return value instanceof Uint8Array
 }
 
 function decode(key: string, value: unknown): unknown {

@@ -1,0 +1,16 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { claimsAmong } from '@vmkit/core/state-folder'
+
+export type Claims = 'none' | 'live' | 'dead'
+
+/** What claims there are on the folder of a machine. */
+export function claimsOn(folder: string): Claims {
+  const claims = claimsAmong(readdirSync(folder))
+  if (claims.length === 0) return 'none'
+  return claims.some(({ isLive }) => isLive) ? 'live' : 'dead'
+}
+
+/** Whether somebody works on the machine now. */
+export function hasLiveClaim(folder: string): boolean {
+  return existsSync(folder) && claimsOn(folder) === 'live'
+}
