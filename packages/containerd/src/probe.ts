@@ -15,6 +15,7 @@ import { runTool } from './tool.js'
 
 /** Capabilities that containerd never has here, with what a person wants to know. */
 const NEVER: Missing = {
+  rename: 'containerd knows a container by its id, which is made from the name and cannot change',
   devices: 'the runtime gives devices to a container only when it is created: `config.devices` works, attachDevice does not',
   console: 'a container has no serial console; `attach` gives the terminal of its main process',
   vnc: 'a container has no screen',

@@ -28,4 +28,8 @@ export interface Variation {
   defaults?: ContainerdOptions
   /** Every process id that containerd tells is the hypervisor's: files and signals must go through the runtime alone. */
   sandboxed?: boolean
+  /** The shim opens a plain log file at its start, not at its end: each run begins it anew. A logger appends. */
+  overwritesLogs?: boolean
+  /** `/etc/passwd` and `/etc/group` of a sandbox that runs, whose root file system this host must not mount a second time. */
+  accounts?(id: string, ctx: CallContext): Promise<{ passwd: string; group: string }>
 }

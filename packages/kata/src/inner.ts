@@ -1,7 +1,7 @@
-import type { VMDriver } from '@vmkit/core/driver'
+import type { DriverFiles, VMDriver } from '@vmkit/core/driver'
 import type { KataCapabilities } from './capabilities.js'
 
-type Used = 'resize' | 'execStream' | 'clone' | 'prepareIncoming' | 'importBundle'
+type Used = 'resize' | 'execStream' | 'snapshot' | 'clone' | 'prepareIncoming' | 'migrateOut' | 'exportBundle' | 'importBundle'
 
 /** The containerd driver with Kata's claims, which bring these methods. */
-export type Inner = VMDriver<KataCapabilities> & Required<Pick<VMDriver, Used>>
+export type Inner = VMDriver<KataCapabilities> & Required<Pick<VMDriver, Used>> & { files: Required<DriverFiles> }

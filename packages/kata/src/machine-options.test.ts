@@ -1,11 +1,13 @@
 import { parseConfig } from '@vmkit/core'
 import { describe, expect, it } from 'vitest'
+import type { Rules } from './annotations.js'
 import { kataConfigOf } from './kata-config.js'
 import { checkAgain, type KataMachineOptions, translate } from './machine-options.js'
 import { refuseHostSharing } from './refusals.js'
 
-const host = (section: Record<string, unknown> = {}) =>
-  kataConfigOf('/etc/kata.toml', {
+const host = (section: Record<string, unknown> = {}, kind: Rules['kind'] = 'go'): Rules => ({
+  kind,
+  config: kataConfigOf('/etc/kata.toml', {
     hypervisor: {
       qemu: {
         path: '/usr/bin/qemu',
@@ -14,10 +16,14 @@ const host = (section: Record<string, unknown> = {}) =>
         ...section,
       },
     },
-  })
+  }),
+})
+/** Allows every setting by name. */
+const open = (kind: Rules['kind']) => host({ enable_annotations: ['.*'] }, kind)
 const configOf = (kata: object) => parseConfig({ name: 'm', image: 'x', driverOptions: { kata } } as never)
-const annotated = (kata: KataMachineOptions, config = host()) =>
-  (translate(configOf(kata), config).driverOptions.kata as KataMachineOptions).annotations
+const annotated = (kata: KataMachineOptions, rules = host()) =>
+  (translate(configOf(kata), rules).driverOptions.kata as KataMachineOptions).annotations
+const ROOT = 'config.driverOptions.kata'
 
 describe('settings of one machine', () => {
   it('become annotations where the host allows them', () => {
@@ -38,31 +44,83 @@ describe('settings of one machine', () => {
     })
   })
 
+  it.each<[KataMachineOptions, Record<string, string>]>([
+    [{ guestSeccomp: false }, { 'io.katacontainers.config.runtime.disable_guest_seccomp': 'true' }],
+    [{ networkModel: 'l3forwarding' }, { 'io.katacontainers.config.runtime.internetworking_model': 'l3forwarding' }],
+    [{ sharedFs: 'virtio-fs' }, { 'io.katacontainers.config.hypervisor.shared_fs': 'virtio-fs' }],
+    [{ blockDeviceDriver: 'virtio-scsi' }, { 'io.katacontainers.config.hypervisor.block_device_driver': 'virtio-scsi' }],
+    [{ initData: 'H4sI' }, { 'io.katacontainers.config.hypervisor.cc_init_data': 'H4sI' }],
+    [{ runtime: { vfio_mode: 'guest-kernel' } }, { 'io.katacontainers.config.runtime.vfio_mode': 'guest-kernel' }],
+    [{ agent: { enable_tracing: true } }, { 'io.katacontainers.config.agent.enable_tracing': 'true' }],
+    [
+      { annotations: { 'io.katacontainers.enable_vcpus_pinning': 'true', 'com.example.own': 'x' } },
+      { 'io.katacontainers.enable_vcpus_pinning': 'true', 'com.example.own': 'x' },
+    ],
+  ])('%j becomes %j with either shim', (options, expected) => {
+    for (const kind of ['go', 'rust'] as const) expect(annotated(options, open(kind))).toEqual(expected)
+  })
+
   it('leave the options of containerd as they are', () => {
-    expect(translate(configOf({ hostname: 'h', agent: { container_pipe_size: 1 } }), undefined).driverOptions.kata).toEqual({
+    const rules: Rules = { config: undefined, kind: 'go' }
+    expect(translate(configOf({ hostname: 'h', agent: { container_pipe_size: 1 } }), rules).driverOptions.kata).toEqual({
       hostname: 'h',
       annotations: { 'io.katacontainers.config.agent.container_pipe_size': '1' },
     })
-    expect(translate(configOf({ hostname: 'h' }), undefined).driverOptions.kata).toEqual({ hostname: 'h' })
+    expect(translate(configOf({ hostname: 'h' }), rules).driverOptions.kata).toEqual({ hostname: 'h' })
   })
 
   it.each<[KataMachineOptions, string, string]>([
-    [{ hypervisor: { kernel: '/k' } }, 'UNSUPPORTED', 'config.driverOptions.kata.hypervisor.kernel'],
-    [{ hypervisor: { path: '/tmp/evil' } }, 'UNSUPPORTED', 'config.driverOptions.kata.hypervisor.path'],
-    [{ hypervisor: { no_such: 1 } }, 'INVALID_CONFIG', 'config.driverOptions.kata.hypervisor.no_such'],
-    [{ runtime: { no_such: 1 } }, 'INVALID_CONFIG', 'config.driverOptions.kata.runtime.no_such'],
-    [{ sharedFs: 'virtio-9p' }, 'UNSUPPORTED', 'config.driverOptions.kata.sharedFs'],
-    [{ initData: 'x' }, 'UNSUPPORTED', 'config.driverOptions.kata.initData'],
-    [{ confidential: true }, 'UNSUPPORTED', 'config.driverOptions.kata.confidential'],
-    [{ annotations: { 'io.katacontainers.config.hypervisor.kernel': '/k' } }, 'UNSUPPORTED', 'config.driverOptions.kata.annotations'],
-    [{ annotations: { 'io.katacontainers.config_path': '/k' } }, 'INVALID_CONFIG', 'config.driverOptions.kata.annotations'],
-    [{ networkModel: 'bridge' as never }, 'INVALID_CONFIG', 'config.driverOptions.kata.networkModel'],
+    [{ hypervisor: { kernel: '/k' } }, 'UNSUPPORTED', `${ROOT}.hypervisor.kernel`],
+    [{ hypervisor: { path: '/tmp/evil' } }, 'UNSUPPORTED', `${ROOT}.hypervisor.path`],
+    [{ hypervisor: { no_such: 1 } }, 'INVALID_CONFIG', `${ROOT}.hypervisor.no_such`],
+    [{ runtime: { no_such: 1 } }, 'INVALID_CONFIG', `${ROOT}.runtime.no_such`],
+    [{ sharedFs: 'virtio-9p' }, 'UNSUPPORTED', `${ROOT}.sharedFs`],
+    [{ initData: 'x' }, 'UNSUPPORTED', `${ROOT}.initData`],
+    [{ confidential: true }, 'UNSUPPORTED', `${ROOT}.confidential`],
+    [{ annotations: { 'io.katacontainers.config.hypervisor.kernel': '/k' } }, 'UNSUPPORTED', `${ROOT}.annotations`],
+    [{ annotations: { 'io.katacontainers.config_path': '/k' } }, 'INVALID_CONFIG', `${ROOT}.annotations`],
+    [{ networkModel: 'bridge' as never }, 'INVALID_CONFIG', `${ROOT}.networkModel`],
   ])('%j is refused', (options, code, field) => {
     expect(() => annotated(options)).toThrow(expect.objectContaining({ code, field }))
   })
 
+  // What the host seals it seals by name; what it allows by name it may still seal by value.
+  it.each([
+    ['entropy_source', 'valid_entropy_sources', '/dev/urandom', '/dev/zero'],
+    ['file_mem_backend', 'valid_file_mem_backends', '/dev/shm', '/tmp'],
+    ['jailer_path', 'valid_jailer_paths', '/opt/kata/bin/jailer', '/opt/kata/bin/sub/jailer'],
+    ['path', 'valid_hypervisor_paths', '/opt/kata/bin/qemu-x', '/opt/evil'],
+    ['virtio_fs_daemon', 'valid_virtio_fs_daemon_paths', '/opt/kata/libexec/virtiofsd', '/opt/kata/libexec/virtiofsd2'],
+    ['vhost_user_store_path', 'valid_vhost_user_store_paths', '/var/run/kata-vhost', '/var/run/other'],
+  ])('%s is taken from %s alone', (key, list, good, bad) => {
+    const rules = host({ enable_annotations: [key], [list]: [good.replace('qemu-x', 'qemu-*').replace(/bin\/jailer$/, 'bin/*')] })
+    expect(annotated({ hypervisor: { [key]: good } }, rules)).toEqual({ [`io.katacontainers.config.hypervisor.${key}`]: good })
+    expect(() => annotated({ hypervisor: { [key]: bad } }, rules)).toThrow(
+      expect.objectContaining({ code: 'UNSUPPORTED', field: `${ROOT}.hypervisor.${key}`, hint: expect.stringContaining(list) }),
+    )
+    const none = host({ enable_annotations: [key], valid_hypervisor_paths: [] })
+    expect(() => annotated({ hypervisor: { [key]: good } }, none)).toThrow(expect.objectContaining({ code: 'UNSUPPORTED' }))
+  })
+
+  it.each<[KataMachineOptions, Rules['kind'], string]>([
+    [{ sharedFs: 'inline-virtio-fs' }, 'go', 'sharedFs'],
+    [{ sharedFs: 'virtio-fs-nydus' }, 'go', 'sharedFs'],
+    [{ sharedFs: 'virtio-9p' }, 'rust', 'sharedFs'],
+    [{ blockDeviceDriver: 'virtio-blk-pci' }, 'go', 'blockDeviceDriver'],
+    [{ hypervisor: { block_device_driver: 'nvdimm' } }, 'rust', 'hypervisor.block_device_driver'],
+    [{ hypervisor: { block_device_num_queues: 2 } }, 'go', 'hypervisor.block_device_num_queues'],
+    [{ hypervisor: { hot_plug_vfio: 'root-port' } }, 'rust', 'hypervisor.hot_plug_vfio'],
+    [{ agent: { cdh_api_timeout: 50 } }, 'rust', 'agent.cdh_api_timeout'],
+    [{ runtime: { guest_selinux_label: 'x' } }, 'rust', 'runtime.guest_selinux_label'],
+  ])('%j is nothing for the %s shim', (options, kind, field) => {
+    const languages = /Go shim|runtime-rs/
+    expect(() => annotated(options, open(kind))).toThrow(
+      expect.objectContaining({ code: 'UNSUPPORTED', field: `${ROOT}.${field}`, message: expect.stringMatching(languages) }),
+    )
+  })
+
   it('are refused where no configuration is found', () => {
-    expect(() => translate(configOf({ hypervisor: { default_vcpus: 2 } }), undefined)).toThrow(
+    expect(() => translate(configOf({ hypervisor: { default_vcpus: 2 } }), { config: undefined, kind: 'go' })).toThrow(
       expect.objectContaining({ code: 'UNSUPPORTED' }),
     )
   })

@@ -1,9 +1,13 @@
 import type { ContainerdMachineOptions } from '@vmkit/containerd/driver'
 import { lazily, type MachineConfig, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
-import { type Asked, annotationName, checkAnnotations, type Group } from './annotations.js'
+import type { Group } from './annotation-names.js'
+import { type Asked, annotationName, checkAnnotations, type Rules } from './annotations.js'
 import type { KataConfig } from './kata-config.js'
 import { unsupported } from './refusals.js'
+
+const NETWORK_MODELS = ['tcfilter', 'macvtap', 'l3forwarding', 'none'] as const
+const SHARED_FS = ['virtio-fs', 'virtio-9p', 'virtio-fs-nydus', 'inline-virtio-fs', 'none'] as const
 
 /** `driverOptions.kata` of a machine: those of containerd, and what Kata lets one sandbox have otherwise than its configuration. */
 export interface KataMachineOptions extends Omit<ContainerdMachineOptions, 'pidMode' | 'ipcMode'> {
@@ -21,9 +25,9 @@ export interface KataMachineOptions extends Omit<ContainerdMachineOptions, 'pidM
   /** Filter of system calls inside the guest. Kata's default is none: the VM is the border. */
   guestSeccomp?: boolean
   /** How the VM is connected to the network interface in its namespace. */
-  networkModel?: 'tcfilter' | 'macvtap' | 'none'
-  /** How folders of the host come into the guest. */
-  sharedFs?: 'virtio-fs' | 'virtio-9p' | 'virtio-fs-nydus' | 'inline-virtio-fs' | 'none'
+  networkModel?: (typeof NETWORK_MODELS)[number]
+  /** How folders of the host come into the guest. The Go shim takes `virtio-fs` and `virtio-9p` for one machine. */
+  sharedFs?: (typeof SHARED_FS)[number]
   /** How block devices come into the guest. */
   blockDeviceDriver?: string
   /** The agent's policy (Rego), as text. */
@@ -44,8 +48,8 @@ const schema = lazily(() => {
     agent: values,
     confidential: flag,
     guestSeccomp: flag,
-    networkModel: z.optional(z.enum(['tcfilter', 'macvtap', 'none'])),
-    sharedFs: z.optional(z.enum(['virtio-fs', 'virtio-9p', 'virtio-fs-nydus', 'inline-virtio-fs', 'none'])),
+    networkModel: z.optional(z.enum(NETWORK_MODELS)),
+    sharedFs: z.optional(z.enum(SHARED_FS)),
     blockDeviceDriver: text,
     policy: text,
     initData: text,
@@ -71,7 +75,7 @@ const ROOT = 'config.driverOptions.kata'
  * Kata's settings become annotations of the OCI spec, which is all that its shim reads of one machine; what is left is
  * containerd's. @throws VMKitError `INVALID_CONFIG`, `UNSUPPORTED` naming the field
  */
-export function translate(config: MachineConfig, kataConfig: KataConfig | undefined): MachineConfig {
+export function translate(config: MachineConfig, rules: Rules): MachineConfig {
   const given = config.driverOptions.kata
   if (given === undefined) return config
   const options = validate(schema() as unknown as z.ZodMiniType<KataMachineOptions>, given, {
@@ -81,8 +85,8 @@ export function translate(config: MachineConfig, kataConfig: KataConfig | undefi
     isSecret: () => true,
   })
   const asked = askedBy(options)
-  checkConfidential(options, kataConfig)
-  checkAnnotations(asked, kataConfig)
+  checkConfidential(options, rules.config)
+  checkAnnotations(asked, rules)
   const rest = Object.fromEntries(
     Object.entries(given as Record<string, unknown>).filter(([key]) => !(OWN as readonly string[]).includes(key)),
   )
@@ -91,9 +95,9 @@ export function translate(config: MachineConfig, kataConfig: KataConfig | undefi
 }
 
 /** Checks again what a machine brings that was made elsewhere. */
-export function checkAgain(config: MachineConfig, kataConfig: KataConfig | undefined): void {
+export function checkAgain(config: MachineConfig, rules: Rules): void {
   const { annotations = {} } = (config.driverOptions.kata ?? {}) as KataMachineOptions
-  checkAnnotations(askedBy({ annotations }), kataConfig)
+  checkAnnotations(askedBy({ annotations }), rules)
 }
 
 function askedBy(options: KataMachineOptions): Asked[] {

@@ -1,7 +1,6 @@
 import type { HostProbe } from '@vmkit/core'
 import { expect, it } from 'vitest'
 import { kataConfigOf } from './kata-config.js'
-import { guestMetrics } from './metrics.js'
 import { type KataHost, refine } from './probe.js'
 import { holds } from './verify.js'
 
@@ -65,24 +64,6 @@ it('takes back what the hypervisor cannot do', () => {
   })
   expect(missing({}, { static_sandbox_resource_mgmt: true })).toMatchObject({ resize: expect.any(String) })
   expect(missing({})).not.toHaveProperty('resize')
-})
-
-it('leaves out what the guest does not tell', () => {
-  const reading = {
-    source: 'cgroup-v2',
-    cpu: { usageMs: 3, userMs: 1, systemMs: 2 },
-    memory: { usedBytes: 5, limitBytes: null },
-    network: { rxBytes: 1, txBytes: 2 },
-    disk: { readBytes: 0, writeBytes: 0 },
-  }
-  expect(guestMetrics(reading)).toEqual({
-    source: 'guest cgroup-v2',
-    cpu: { usageMs: 3, userMs: null, systemMs: null },
-    memory: { usedBytes: 5, limitBytes: null },
-    network: null,
-    disk: null,
-  })
-  expect(guestMetrics({ ...reading, source: 'cgroup-v1' })).toMatchObject({ cpu: reading.cpu, network: reading.network })
 })
 
 it('reads a limit of either cgroup version', () => {

@@ -4,6 +4,7 @@ import { VMKitError } from '@vmkit/core/driver'
 import { NEVER } from './capabilities.js'
 import { type KataConfig, readKataConfig } from './kata-config.js'
 import type { OwnOptions } from './options.js'
+import { BLOCK_SNAPSHOTTERS } from './refusals.js'
 import { findConfig, findShim, runtimeName, type ShimVersion, shimVersion } from './shim.js'
 
 /** What this host has of Kata. */
@@ -28,8 +29,6 @@ const NEED_KVM = new Set(['firecracker', 'clh', 'cloud-hypervisor', 'dragonball'
 /** Those whose channel to the agent is vsock of the host's kernel; the others have it over a UNIX socket. */
 const NEED_VSOCK = new Set(['qemu', 'stratovirt', 'acrn'])
 const NO_PROGRAM = new Set(['dragonball', 'remote'])
-/** Snapshotters whose snapshots are block devices. */
-const BLOCK_SNAPSHOTTERS = new Set(['devmapper', 'blockfile', 'zfs'])
 
 /** By stat alone: what is opened by a look could be in the way of a guest. */
 const isDevice = (path: string): boolean => {
@@ -46,9 +45,6 @@ export function refine(probe: HostProbe, host: KataHost, { allowStandIn, runtime
   const isKata = version.kind !== 'foreign'
   const isStandIn = shim !== undefined && !isKata && allowStandIn
   const reason = isStandIn ? undefined : whyNot(host, probe, device)
-  const snapshotMissing = Object.fromEntries(
-    Object.entries(probe.missing).filter(([key]) => key !== 'snapshot.memory' && key !== 'migrate.live'),
-  )
   const kataVersion = version.version ?? 'of unknown version'
   const languages = { go: 'Go shim', rust: 'runtime-rs', foreign: '' }
   return {
@@ -58,7 +54,7 @@ export function refine(probe: HostProbe, host: KataHost, { allowStandIn, runtime
     engine: isStandIn
       ? `STAND-IN for Kata (a shim that is not Kata's, ${kataVersion}; no VM), ${probe.engine}`
       : `Kata ${kataVersion} (${languages[version.kind]}, ${config?.hypervisor ?? 'no configuration'}), ${probe.engine}`,
-    missing: { ...snapshotMissing, ...missingOf(config), ...NEVER },
+    missing: { ...probe.missing, ...missingOf(config), ...missingLoggers(version), ...NEVER },
     ...(shim === undefined ? { tried: host.triedShims.map((target) => ({ target, result: 'not there, or no program' })) } : {}),
     details: {
       ...probe.details,
@@ -126,6 +122,14 @@ function missingOf(config: KataConfig | undefined): Missing {
           ? `${config.path} has static_sandbox_resource_mgmt: the guest keeps the size with which it started`
           : undefined
   return { ...(noFiles ? { mounts: noFiles, volumes: noFiles } : {}), ...(noGrowth ? { resize: noGrowth } : {}) }
+}
+
+/** The restart monitor gives each run a logger, as does the option that writes the times of lines. */
+function missingLoggers({ kind }: ShimVersion): Missing {
+  if (kind !== 'rust') return {}
+  const reason =
+    'runtime-rs runs no loggers before its change of July 2026 (kata-containers #13351), and it does not tell whether it has that'
+  return { restart: reason, 'logs.since': reason }
 }
 
 /** A look that fails is a host without Kata, and says why. */

@@ -1,4 +1,5 @@
-import { type MachineConfig, VMKitError } from '@vmkit/core/driver'
+import { type CallContext, type MachineConfig, VMKitError } from '@vmkit/core/driver'
+import type { Inner } from './inner.js'
 
 export function unsupported(field: string, message: string, hint?: string): VMKitError {
   return new VMKitError('UNSUPPORTED', message, { driver: 'kata', operation: 'create', field, hint })
@@ -25,4 +26,19 @@ export function refuseHostSharing({ networks, devices, driverOptions }: MachineC
       )
     }
   }
+}
+
+/** Snapshotters whose snapshots are block devices: Kata hands the device to the guest, which mounts it. */
+export const BLOCK_SNAPSHOTTERS: ReadonlySet<string> = new Set(['devmapper', 'blockfile'])
+
+/** What is read of a disk must not be mounted in a guest too. @throws VMKitError `INVALID_STATE` */
+export async function refuseDiskInGuest(inner: Inner, vmId: string, ctx: CallContext): Promise<void> {
+  const { state, details } = await inner.getInfo(vmId, ctx)
+  const snapshotter = String(details?.snapshotter)
+  if ((state !== 'running' && state !== 'paused') || !BLOCK_SNAPSHOTTERS.has(snapshotter)) return
+  throw new VMKitError(
+    'INVALID_STATE',
+    `With the snapshotter ${snapshotter} the disk of a sandbox that runs is mounted in its guest, and cannot be read from outside`,
+    { driver: 'kata', vmId, hint: 'Stop the machine first' },
+  )
 }

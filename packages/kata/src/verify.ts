@@ -34,12 +34,20 @@ const swallowed = (vmId: string, what: string) =>
     hint: "The hypervisor's process may have to be ended by hand",
   })
 
+/** Not `AbortSignal.any`: Node 20 may collect the signal of a timer before it fires. */
 async function within<T>(ms: number, ctx: CallContext, run: (ctx: CallContext) => Promise<T>, late: () => VMKitError): Promise<T> {
-  const limit = AbortSignal.timeout(ms)
+  const limit = new AbortController()
+  const give = (): void => limit.abort(ctx.signal.reason)
+  const timer = setTimeout(() => limit.abort(late()), ms)
+  ctx.signal.addEventListener('abort', give)
+  if (ctx.signal.aborted) give()
   try {
-    return await run({ ...ctx, signal: AbortSignal.any([ctx.signal, limit]) })
+    return await run({ ...ctx, signal: limit.signal })
   } catch (error) {
-    throw limit.aborted && !ctx.signal.aborted ? late() : error
+    throw limit.signal.aborted && !ctx.signal.aborted ? limit.signal.reason : error
+  } finally {
+    clearTimeout(timer)
+    ctx.signal.removeEventListener('abort', give)
   }
 }
 

@@ -1,6 +1,8 @@
 /** What is Kata's own, on the STAND-IN: refusals, verified changes, and a sandbox that vanishes. */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+// Registers it: a driver that has what Kata lacks.
+import '@vmkit/containerd'
 import { createManager, type VMConfig } from '@vmkit/core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type KataOptions, kata } from '../src/driver.js'
@@ -37,13 +39,39 @@ describe.skipIf(!requireStandIn())(`kata${why}`, () => {
       expect(vm.supports(capability)).toBe(false)
       expect((await manager.driver('kata').probe()).missing[capability]).toContain('no Checkpoint')
     }
-    await expect(
-      (vm as unknown as { snapshot(tag: string, how: object): Promise<unknown> }).snapshot('x', { memory: true }),
-    ).rejects.toMatchObject({
+    const full = vm as unknown as { snapshot(tag: string, how: object): Promise<unknown> }
+    await expect(full.snapshot('x', { memory: true })).rejects.toMatchObject({
       code: 'UNSUPPORTED',
       capability: 'snapshot.memory',
       message: expect.stringContaining('no Checkpoint'),
+      // Kata itself is not among them.
+      hint: expect.stringMatching(/^Registered drivers that have `snapshot\.memory`: containerd$/),
     })
+    expect(await vm.snapshots()).toEqual([])
+  })
+
+  it('reads accounts and files inside while it runs, and in the snapshot when it is stopped', async () => {
+    await using manager = managerOf()
+    await using vm = await manager.create(idle(), { driver: 'kata' })
+    await vm.start()
+    const mounts = () => readFileSync('/proc/self/mountinfo', 'utf8').split('\n').length
+    const before = mounts()
+    expect((await vm.exec(['id', '-u'], { user: 'worker' })).stdout).toBe('1000\n')
+    await vm.files.write('/data/kept', 'from a run')
+    // What only the guest has mounted is seen, which a mount of the snapshot would not show.
+    await vm.exec(['sh', '-c', 'echo in memory > /dev/shm/own'])
+    expect(await vm.files.readText('/dev/shm/own')).toBe('in memory\n')
+    expect(mounts()).toBe(before)
+    if (!vm.supports('pause')) throw new Error('no freezer')
+    await vm.pause()
+    await expect(vm.files.read('/data/kept')).rejects.toMatchObject({ code: 'INVALID_STATE', hint: expect.stringContaining('Resume') })
+    await vm.resume()
+    // An image that has not what is needed.
+    await vm.exec(['rm', '/bin/sh'])
+    await expect(vm.files.read('/data/kept')).rejects.toMatchObject({ code: 'UNSUPPORTED', message: expect.stringContaining('/bin/sh') })
+    await vm.kill('SIGKILL')
+    expect(await vm.files.readText('/data/kept')).toBe('from a run')
+    expect((await vm.files.list('/data')).map(({ name }) => name)).toEqual(['kept'])
   })
 
   it('refuses settings that the host does not allow, before anything is made', async () => {
@@ -88,6 +116,20 @@ describe.skipIf(!requireStandIn())(`kata${why}`, () => {
     await vm.exec(['rm', '/bin/cat'])
     await expect(vm.resize({ memory: '80MiB' })).rejects.toMatchObject({ code: 'GUEST_ERROR', message: expect.stringContaining('cat') })
     expect((await vm.info()).config).toMatchObject({ memory: 96 * 2 ** 20 })
+  })
+
+  it('begins the log anew with each run, as Kata’s shims write from the start of the file', async () => {
+    await using manager = managerOf()
+    await using vm = await manager.create(idle({ command: ['sh', '-c', 'echo run; echo >> /data/runs; wc -l < /data/runs'] }), {
+      driver: 'kata',
+    })
+    for (const run of ['1', '2']) {
+      await vm.start()
+      await vm.wait()
+      const lines: string[] = []
+      for await (const { text } of vm.logs()) lines.push(text)
+      expect(lines).toEqual(['run', run])
+    }
   })
 
   it('is gone when a SIGKILL is over', async () => {

@@ -1,34 +1,22 @@
 /** The stand-in of scripts/backends, the image that tests run, and what may not be left of a machine. */
 import { execFileSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { chmod, copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { shellCommand, type Workload } from '@vmkit/conformance'
 import { createManager } from '@vmkit/core'
-import { imageFromFolder, writeArchive } from '@vmkit/oci'
 import { afterAll } from 'vitest'
+// The same image as containerd's tests have, and the daemons that they know.
+import { archiveOf, backendEnv, IMAGE, sockets, testImage } from '../../containerd/test/engine.js'
 import { type KataOptions, kata } from '../src/driver.js'
 
-export const IMAGE = 'vmkit-test/busybox:1'
-const BACKENDS = join(import.meta.dirname, '../../../scripts/backends')
-
-/** What `scripts/backends env` prints; the environment goes first. */
-function backendEnv(name: string): string | undefined {
-  if (process.env[name]) return process.env[name]
-  try {
-    const lines = execFileSync(BACKENDS, ['env'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')
-    return lines.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1)
-  } catch {
-    return undefined
-  }
-}
+export { IMAGE, sockets }
 
 const there = (name: string) => [backendEnv(name)].find((path) => path !== undefined && existsSync(path))
 
 /** The runc shim under Kata's name. */
 export const STAND_IN = there('VMKIT_KATA_STAND_IN')
-export const socketPath = STAND_IN === undefined ? undefined : there('VMKIT_CONTAINERD_SOCKET')
+export const socketPath = STAND_IN === undefined ? undefined : sockets['1.6']
 
 /** Behind the name of a test that needs it, so that the closing table tells why it did not run. */
 export const why =
@@ -66,48 +54,19 @@ export function command(workload: Workload): string[] {
   return shellCommand(workload)
 }
 
-// Debian's busybox is built without it.
-const PRINTENV = String.raw`#!/bin/sh
-eval "[ \"\${$1+set}\" ] || exit 1; printf '%s\n' \"\$$1\""
-`
-
-/** Makes the test image of Debian's static busybox when the namespace does not have it. */
+/** Brings containerd's test image into the namespace that does not have it. */
 export async function ensureTestImage(options: KataOptions): Promise<void> {
   await using manager = createManager({ drivers: { kata: kata(options) } })
   const { images } = manager.driver('kata')
   if ((await images.list()).some(({ reference }) => reference === IMAGE)) return
-  const busybox = ['/bin/busybox', '/usr/bin/busybox'].find((file) => existsSync(file))
-  if (busybox === undefined) throw new Error('The test images need busybox-static; scripts/backends up installs it')
-  const folder = await mkdtemp(join(tmpdir(), 'vmkit-rootfs-'))
-  try {
-    await chmod(folder, 0o755)
-    for (const name of ['bin', 'etc', 'tmp', 'root', 'home/worker', 'proc', 'sys', 'dev', 'var', 'data', 'usr/bin']) {
-      await mkdir(join(folder, name), { recursive: true })
-    }
-    await chmod(join(folder, 'tmp'), 0o1777)
-    await copyFile(busybox, join(folder, 'bin/busybox'))
-    const applets = execFileSync(busybox, ['--list'], { encoding: 'utf8' }).split('\n')
-    for (const name of applets.filter((each) => each !== '' && each !== 'busybox')) await symlink('busybox', join(folder, 'bin', name))
-    await writeFile(join(folder, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\nworker:x:1000:1000::/home/worker:/bin/sh\n')
-    await writeFile(join(folder, 'etc/group'), 'root:x:0:\nworker:x:1000:\n')
-    await writeFile(join(folder, 'bin/hello'), '#!/bin/sh\necho hello\n', { mode: 0o755 })
-    await writeFile(join(folder, 'bin/printenv'), PRINTENV, { mode: 0o755 })
-    await using image = await imageFromFolder(folder, {
-      config: { Env: ['PATH=/bin:/usr/bin'], Cmd: ['sh'] },
-      reference: IMAGE,
-      ownership: 'root',
-    })
-    await images.import(writeArchive(image), { reference: IMAGE })
-  } finally {
-    await rm(folder, { recursive: true })
-  }
+  await images.import(archiveOf(await testImage()), { reference: IMAGE })
 }
 
 /** Containers, snapshots and leases of the namespace, mounts and files of the state folder. */
-export async function leftovers(namespace: string, stateDir: string): Promise<string[]> {
-  if (socketPath === undefined) return []
+export async function leftovers(namespace: string, stateDir: string, socket = socketPath): Promise<string[]> {
+  if (socket === undefined) return []
   const ctr = (...args: string[]) =>
-    execFileSync('ctr', ['--address', socketPath, '--namespace', namespace, ...args], { encoding: 'utf8' })
+    execFileSync('ctr', ['--address', socket, '--namespace', namespace, ...args], { encoding: 'utf8' })
       .split('\n')
       .filter((line) => line.trim() !== '')
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')

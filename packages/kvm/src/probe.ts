@@ -10,6 +10,7 @@ import { findProgram } from './qemu/binary.js'
 const NEVER: Missing = {
   networks:
     'guests of user-mode networks do not see each other, and without a daemon there is no switch between them that knows their names; driverOptions.kvm.network joins a bridge or a switch of the host',
+  rename: 'not yet: the guest took the name as its host name when it booted',
   restart: 'nobody is there to start a machine again: there is no daemon',
   'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
 }

@@ -13,6 +13,7 @@ export async function readAccounts(root: string): Promise<Accounts> {
 /** Those of a machine as they are now; nothing is read for root. */
 export async function accountsOf(host: Host, machine: Machine, user: string, ctx: CallContext): Promise<Accounts> {
   if (needsAccounts(user)) {
+    if (host.variation.accounts) return host.variation.accounts(machine.id, ctx)
     for await (const accounts of withRootfs(host, machine, ctx, async function* (root) {
       yield await readAccounts(root)
     }))

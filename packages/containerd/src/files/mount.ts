@@ -1,6 +1,6 @@
 /** The root file system of a machine as a folder of this host: that of its process, or its snapshot, mounted while it is used. */
 import { existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs'
-import type { CallContext } from '@vmkit/core/driver'
+import { type CallContext, VMKitError } from '@vmkit/core/driver'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { type Host, type Machine, taskOf } from '../host.js'
 import { type Mount, rootfsMounts } from '../snapshots/rootfs.js'
@@ -19,7 +19,9 @@ export async function* withRootfs<T>(
 ): AsyncGenerator<T> {
   const task = await taskOf(host, machine.containerId, ctx, machine.id)
   const isActive = task?.status === TASK_STATUS.running || task?.status === TASK_STATUS.paused
-  if (isActive && !host.variation.sandboxed) {
+  if (isActive && host.variation.sandboxed)
+    throw new VMKitError('INVALID_STATE', 'The root file system of a sandbox that runs is in use by its guest', { vmId: machine.id })
+  if (isActive) {
     yield* use(`/proc/${task.pid}/root`)
     return
   }

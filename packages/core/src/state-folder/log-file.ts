@@ -84,7 +84,13 @@ export function logFile(path: string, start: number): LogFile {
       for (;;) {
         await toFloor(limit)
         const data = await read(position, limit - position)
-        if (data.length === 0) break
+        if (data.length === 0) {
+          // A run that began the file anew: what was read is gone, and what is there is new.
+          const end = await size()
+          if (position <= end || readLogFloor(path) > end) break
+          seek(0)
+          continue
+        }
         // Given back while it was read: what came may be a hole.
         if (position < readLogFloor(path)) continue
         position += data.length

@@ -152,3 +152,10 @@ it('a follower that is closed ends', async () => {
   await close()
   expect(await waiting).toEqual({ done: true, value: undefined })
 })
+
+it('a file that was begun anew is read from its start, also by whoever had read further', async () => {
+  writeFileSync(join(folder, 'stdout'), 'of the first run\n')
+  const after = (await all()).at(-1)?.cursor
+  writeFileSync(join(folder, 'stdout'), 'second\n')
+  expect(texts(await all({ after }))).toEqual(['second'])
+})
