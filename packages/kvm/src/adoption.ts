@@ -4,7 +4,7 @@ import { isCutOff } from './state/run.js'
 import type { Machine } from './state/store.js'
 
 export interface Adoption {
-  /** Does not wait: the lock of a killed program blocks for a while. */
+  /** Does not wait: another program may hold the machine. */
   notice(machine: Machine, state: VMState): void
   close(): Promise<void>
 }

@@ -16,6 +16,8 @@ export interface KvmOptions {
   /** Folder for what is made once and used by many machines: guest kernel, unpacked images. Default:
    * `$XDG_CACHE_HOME/vmkit` or `~/.cache/vmkit`. Machines need it as long as they are there. */
   cacheDir?: string
+  /** A cached disk that no create used for so many days is removed when another is made. Default 30. */
+  cacheKeepDays?: number
   migration?: MigrationOptions
 }
 
@@ -41,6 +43,7 @@ export interface ResolvedOptions {
   binary: string
   accel: 'auto' | 'kvm' | 'tcg'
   cacheDir: string
+  cacheKeepDays: number
   migration: MigrationOptions
 }
 
@@ -52,6 +55,7 @@ const schema = lazily(() => {
     binary: z.optional(text),
     accel: z.optional(z.enum(['auto', 'kvm', 'tcg'])),
     cacheDir: z.optional(text),
+    cacheKeepDays: amount,
     migration: z.optional(
       z.strictObject({
         host: z.optional(text),
@@ -68,13 +72,13 @@ const schema = lazily(() => {
 /** @throws VMKitError `INVALID_CONFIG` naming the option */
 export function resolveOptions(options: KvmOptions): ResolvedOptions {
   const given = validate(schema(), options, { root: 'options', driver: DRIVER })
-  const { stateDir = defaultStateDir(), binary = 'qemu-system-x86_64', accel = 'auto', migration = {} } = given
+  const { stateDir = defaultStateDir(), binary = 'qemu-system-x86_64', accel = 'auto', cacheKeepDays = 30, migration = {} } = given
   const cacheDir = given.cacheDir ?? defaultCacheDir()
   for (const [name, path] of Object.entries({ stateDir, cacheDir })) {
     if (!isAbsolute(path)) throw invalidConfig(`options.${name}`, 'an absolute path', path, { driver: DRIVER })
   }
   checkStateDir(stateDir)
-  return { stateDir, binary, accel, cacheDir, migration }
+  return { stateDir, binary, accel, cacheDir, cacheKeepDays, migration }
 }
 
 function defaultStateDir(): string {

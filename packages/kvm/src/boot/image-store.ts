@@ -10,7 +10,8 @@ import { errno, writeJson } from '@vmkit/core/state-folder'
 import type { ContainerConfig, Credentials, ImageSource } from '@vmkit/oci'
 import { DRIVER, systemError } from '../errors.js'
 import type { Host } from '../host.js'
-import { baseSize, cachedDisk, DEFAULT_DISK_SIZE, diskPath, exists, makeRootDisk } from './root-disk.js'
+import { cachedDisk, diskPath, imageKey, isThere } from './disk-cache.js'
+import { baseSize, DEFAULT_DISK_SIZE, makeRootDisk } from './root-disk.js'
 
 /** An image that is ready to boot. */
 export interface ReadyImage {
@@ -47,7 +48,7 @@ export async function readyImage(
   const reference = parseReference(image, field).canonical
   const known = pull === 'always' ? undefined : await readNote(host, reference)
   const disk = known && diskPath(host.options.cacheDir, keyOf(known.digest, bytes))
-  if (disk !== undefined && (await exists(disk))) return { ...(known as Note), disk }
+  if (disk !== undefined && (await isThere(disk))) return { ...(known as Note), disk }
   if (pull === 'never') throw notHere(reference, field)
   return fetchImage(host, { reference, policy: 'always' }, bytes, ctx)
 }
@@ -93,13 +94,12 @@ async function keep(host: Host, source: ImageSource, reference: string, bytes: n
   return { ...note, disk }
 }
 
-const keyOf = (digest: string, bytes: number): string =>
-  `image-${digest.replace(/^sha256:/, '').replace(/\W/g, '-')}${bytes === DEFAULT_DISK_SIZE ? '' : `-${bytes}`}`
+const keyOf = (digest: string, bytes: number): string => `${imageKey(digest)}${bytes === DEFAULT_DISK_SIZE ? '' : `-${bytes}`}`
 
-function diskOf({ options: { cacheDir } }: Host, source: ImageSource, size: number, { signal, report }: CallContext): Promise<string> {
-  return cachedDisk(cacheDir, keyOf(source.descriptor.digest, size), async (path) => {
+function diskOf({ options }: Host, source: ImageSource, size: number, { signal, report }: CallContext): Promise<string> {
+  return cachedDisk(options, keyOf(source.descriptor.digest, size), async (path) => {
     const { unpackImage } = await import('@vmkit/oci')
-    const folder = await mkdtemp(join(cacheDir, 'disks', 'unpacked-'))
+    const folder = await mkdtemp(join(options.cacheDir, 'disks', 'unpacked-'))
     const root = join(folder, 'root')
     try {
       const ownership = process.getuid?.() === 0 ? 'apply' : 'record'

@@ -11,9 +11,10 @@ import type { BootPlan } from '../qemu/machine-spec.js'
 import { FILES, type MachineFolder } from '../state/machine-folder.js'
 import { AGENT_CHANNEL, guestChannels } from './channels.js'
 import { cloudInitSeed } from './cloud-init.js'
+import { cachedDisk } from './disk-cache.js'
 import { ensureGuest, GUEST_CMDLINE } from './guest.js'
 import { readyImage } from './image-store.js'
-import { baseSize, cachedDisk, fingerprint, makeRootDisk, useDisk } from './root-disk.js'
+import { baseSize, fingerprint, makeRootDisk, useDisk } from './root-disk.js'
 import { mainCommand, processOf, runArchive, runRecords } from './run-spec.js'
 
 const ROOT_SERIAL = 'vmkit-root'
@@ -30,13 +31,12 @@ export async function prepareBoot(
     throw unsupportedField('config.cloudInit', 'cloud-init sets up disks and kernels with a system of their own; an image runs one command')
   }
   if (image !== undefined) {
-    const ready = await readyImage(host, image, pull, disk?.size, ctx)
-    await useDisk(ready.disk, folder, disk?.size)
+    const ready = await useDisk(() => readyImage(host, image, pull, disk?.size, ctx), folder, disk?.size)
     return { ...(await bootRoot(host, config, options, folder, ready.config)), imageDigest: ready.digest }
   }
   if (rootfs !== undefined) {
     mainCommand(config)
-    await useDisk(await rootfsDisk(host, rootfs, disk?.size, ctx), folder, disk?.size)
+    await useDisk(async () => ({ disk: await rootfsDisk(host, rootfs, disk?.size, ctx) }), folder, disk?.size)
     return bootRoot(host, config, options, folder, {})
   }
   return bootDisk(config, folder)
@@ -86,7 +86,7 @@ function refuseProcess(config: MachineConfig): void {
 function rootfsDisk({ options }: Host, rootfs: string, wanted: number | undefined, { signal }: CallContext): Promise<string> {
   const size = baseSize(wanted)
   const key = `rootfs-${fingerprint(rootfs, 'config.rootfs')}-${size}`
-  return cachedDisk(options.cacheDir, key, (path) => makeRootDisk(rootfs, path, { size, signal }))
+  return cachedDisk(options, key, (path) => makeRootDisk(rootfs, path, { size, signal }))
 }
 
 /** A machine whose root is an ext4 disk and whose command is told to the vmkit guest. */

@@ -1,8 +1,8 @@
 /** A folder as an ext4 disk, without root: mke2fs fills it, fakeroot tells it the owners where we cannot set them. */
 import { createHash } from 'node:crypto'
 import { lstatSync, readdirSync, statSync } from 'node:fs'
-import { copyFile, link, mkdir, rename, rm, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { copyFile, link, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { invalidConfig, VMKitError } from '@vmkit/core/driver'
 import { errno } from '@vmkit/core/state-folder'
 import { execa } from 'execa'
@@ -99,19 +99,28 @@ function toolError(error: unknown, size: number): VMKitError {
   return systemError(error, { operation: 'create' })
 }
 
-export const diskPath = (cacheDir: string, key: string): string => join(cacheDir, 'disks', `${key}.qcow2`)
-
-/** A disk of the cache; `make` makes it where it is not there yet. */
-export async function cachedDisk(cacheDir: string, key: string, make: (path: string) => Promise<void>): Promise<string> {
-  const path = diskPath(cacheDir, key)
-  if (await exists(path)) return path
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  await make(path)
-  return path
+/**
+ * Puts a disk of the cache under a machine: linked, so that neither needs the other to stay, and with an overlay of `size` bytes.
+ * A disk that goes between the look and the link, because nobody had used it for long, is looked for once more.
+ */
+export async function useDisk<T extends { disk: string }>(
+  find: () => Promise<T>,
+  folder: MachineFolder,
+  size: number | undefined,
+): Promise<T> {
+  const found = await find()
+  try {
+    await linkDisk(found.disk, folder, size)
+    return found
+  } catch (error) {
+    if (await exists(found.disk)) throw error
+    const again = await find()
+    await linkDisk(again.disk, folder, size)
+    return again
+  }
 }
 
-/** Puts the cached disk under a machine: linked, so that neither needs the other to stay, and with an overlay of `size` bytes. */
-export async function useDisk(cached: string, folder: MachineFolder, size: number | undefined): Promise<void> {
+async function linkDisk(cached: string, folder: MachineFolder, size: number | undefined): Promise<void> {
   const base = join(folder.path, BASE)
   await link(cached, base).catch(async (error: unknown) => {
     // Another file system, or one without links.
@@ -153,7 +162,7 @@ export function fingerprint(folder: string, field: string): string {
   return hash.digest('hex').slice(0, 32)
 }
 
-export const exists = (path: string): Promise<boolean> =>
+const exists = (path: string): Promise<boolean> =>
   stat(path).then(
     () => true,
     () => false,
