@@ -12,6 +12,8 @@ export interface DriverCosts {
   config: VMConfig
   /** The driver's client libraries that this job loads: their memory is their own. */
   libraries?: readonly string[]
+  /** A module's text that makes them do what they do for the job: what they hold once they were used is their own as well. */
+  useOfLibraries?: string
 }
 
 const IMPORT_MOST_MS = 15
@@ -21,7 +23,7 @@ const USED_HEAP_MOST = megabytes(0.5)
 const IDLE_DRIVER = new URL('./idle-driver.mjs', import.meta.url).href
 
 /** What a driver costs an app that has imported core: time to import it, memory before and after it did a job. */
-export function driverCosts({ name, options = {}, config, libraries = [] }: DriverCosts): Comparison[] {
+export function driverCosts({ name, options = {}, config, libraries = [], useOfLibraries = '' }: DriverCosts): Comparison[] {
   // Children run in the driver's own folder, so that they resolve its libraries as it does.
   const cwd = packageFolder(name)
   const driver = `@vmkit/${name}`
@@ -57,7 +59,10 @@ await vm.start(); await vm.wait(); await vm.delete(); await manager.close()`
       kind: 'memory',
       unit: 'bytes',
       ours: nodeHeap(`${importing('@vmkit/core', driver)}\n${job(text(options))}`, cwd),
-      theirs: nodeHeap(`${importing('@vmkit/core', ...libraries)}\n${idle}\n${job(`idleDriver(${text(Object.keys(config))})`)}`, cwd),
+      theirs: nodeHeap(
+        `${importing('@vmkit/core', ...libraries)}\n${idle}\n${job(`idleDriver(${text(Object.keys(config))})`)}\n${useOfLibraries}`,
+        cwd,
+      ),
       bar: { on: 'difference', most: USED_HEAP_MOST },
     },
   ]

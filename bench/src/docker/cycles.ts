@@ -1,6 +1,4 @@
-import { createRequire } from 'node:module'
-import type Docker from 'dockerode'
-import { packageFolder } from '../driver-costs.js'
+import Docker from 'dockerode'
 import type { DockerHandle } from './engine.js'
 
 export const PROGRAM = '/bin/true'
@@ -13,10 +11,8 @@ export async function cycle(docker: DockerHandle, image: string): Promise<void> 
   await vm.delete()
 }
 
-/** dockerode as the driver resolves it. */
 export function dockerodeAt(socketPath: string): Docker {
-  const Dockerode = createRequire(`${packageFolder('docker')}package.json`)('dockerode') as typeof Docker
-  return new Dockerode({ socketPath })
+  return new Docker({ socketPath })
 }
 
 /** The same by dockerode alone. */

@@ -80,6 +80,7 @@ export const CONCERNS = [
   'events',
   'pause',
   'limits',
+  'rename',
   'ports',
   'restart',
   'attach',

@@ -44,6 +44,7 @@ const TABLE = {
   'limits.memory': row('a limit of memory', [], ['memory']),
   'limits.pids': row('a limit of processes', [], ['pids']),
   resize: row('change limits while it runs', ['resize']),
+  rename: row('give it another name', ['rename']),
   devices: row('give it devices', ['attachDevice', 'detachDevice'], ['devices']),
   'snapshot.disk': row('save and restore the disk', SNAPSHOT_METHODS),
   'snapshot.memory': row('save and restore the memory', SNAPSHOT_METHODS),

@@ -201,6 +201,9 @@ export interface OptionalDriverMethods {
   events?(ctx: CallContext): AsyncIterable<VMEvent>
   files?: DriverFiles
   resize?(id: string, request: ResizeRequest, ctx: CallContext): Promise<void>
+  /** The id stays. Resolves when it has that name already. After a failure it is as it was before.
+   * @throws `ALREADY_EXISTS` for a taken name */
+  rename?(id: string, name: string, ctx: CallContext): Promise<void>
   attachDevice?(id: string, device: DeviceConfig, ctx: CallContext): Promise<string>
   detachDevice?(id: string, deviceId: string, ctx: CallContext): Promise<void>
   networks?: DriverNetworks

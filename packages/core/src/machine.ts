@@ -261,6 +261,8 @@ export type MachineEvent = MachineEventBase &
     | { type: 'failed'; reason: string }
     | { type: 'deleted' }
     | { type: 'resized' }
+    /** `name` is the new one. */
+    | { type: 'renamed'; from: string }
     | { type: 'snapshotted'; tag: string }
     | { type: 'restored'; tag: string }
     | { type: 'migrated' }

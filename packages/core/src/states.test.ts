@@ -14,6 +14,7 @@ const EXPECTED: Record<GuardedOperation, string> = {
   exec: '- - G - - - - - G',
   attach: '- - G G - - - - G',
   resize: '- - G G - - - - G',
+  rename: 'G G G G G G G - G',
   devices: 'G - G G - G - - G',
   snapshot: 'G - G G - G - - G',
   restore: 'G - G G - G G - G',

@@ -32,6 +32,7 @@ const TABLE = {
   exec: /* */ ['no', 'no', 'go', 'no', 'no', 'no', 'no', 'no', 'go'],
   attach: /**/ ['no', 'no', 'go', 'go', 'no', 'no', 'no', 'no', 'go'],
   resize: /**/ ['no', 'no', 'go', 'go', 'no', 'no', 'no', 'no', 'go'],
+  rename: /**/ ['go', 'go', 'go', 'go', 'go', 'go', 'go', 'no', 'go'],
   devices: /**/ ['go', 'no', 'go', 'go', 'no', 'go', 'no', 'no', 'go'],
   snapshot: /**/ ['go', 'no', 'go', 'go', 'no', 'go', 'no', 'no', 'go'],
   restore: /**/ ['go', 'no', 'go', 'go', 'no', 'go', 'go', 'no', 'go'],

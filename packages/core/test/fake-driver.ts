@@ -186,6 +186,12 @@ export function fakeDriver({ name = 'fake', overrides = {}, without = [], probe 
       },
     },
     async resize() {},
+    async rename(id, newName) {
+      const machine = get(id)
+      if ([...machines.values()].some((other) => other !== machine && other.config.name === newName))
+        throw new VMKitError('ALREADY_EXISTS', `The name ${newName} is taken`, { driver: name })
+      machine.config = { ...machine.config, name: newName }
+    },
     async attachDevice(_id, device) {
       return device.id ?? 'device'
     },
@@ -307,6 +313,7 @@ function withoutMethods<T extends VMDriver>(driver: T, without: readonly Capabil
   if (without.includes('bundle')) delete copy.exportBundle
   if (without.includes('bundle')) delete copy.importBundle
   if (without.includes('events')) delete copy.events
+  if (without.includes('rename')) delete copy.rename
   return copy
 }
 

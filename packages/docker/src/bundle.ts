@@ -7,7 +7,7 @@ import type { Engine } from './engine.js'
 import { hasCode, transportError } from './errors.js'
 import { loadImage, type RegistryAccess } from './images.js'
 import { configOf, LABEL } from './labels.js'
-import { type Machines, unaborted } from './machines.js'
+import type { Machines } from './machines.js'
 import { refOf } from './missing.js'
 import { BASE_TAG, baseRepo } from './snapshot-images.js'
 import { type Spooled, spool } from './spool.js'
@@ -19,7 +19,8 @@ const volumeFile = (index: number): string => `volume-${index}.tar`
 export async function* exportBundle(machines: Machines, id: string, ctx: CallContext): AsyncGenerator<Uint8Array> {
   const { engine } = await machines.at(id, ctx)
   const { signal } = ctx
-  const config = configOf((await machines.inspect(id, ctx)).Config.Labels)
+  const { Config, Name } = await machines.inspect(id, ctx)
+  const config = configOf(Config.Labels, Name)
   if (!config) throw invalidConfig('labels', 'the labels that vmkit gave the container', 'others', { driver: 'docker', vmId: id })
   const { openArchive, writeBundle } = await import('@vmkit/oci')
   const image = { repo: baseRepo(crypto.randomUUID()), tag: BASE_TAG, label: 'bundle' }
@@ -36,7 +37,7 @@ export async function* exportBundle(machines: Machines, id: string, ctx: CallCon
     throw transportError(error, engine.endpoint.target, signal)
   } finally {
     for (const content of contents) await content[Symbol.asyncDispose]()
-    await engine.json({ method: 'DELETE', path, signal: unaborted().signal }).catch(() => {})
+    await engine.undo(() => remove(engine, [path]))
   }
 }
 
@@ -72,10 +73,7 @@ export async function importBundle(
     return refOf(await createContainer(engine, registries, config, ctx, { image, extraLabels, skipFiles: true }), config)
   } catch (error) {
     const paths = [`/containers/${helper}`, ...volumes.map((volume) => `/volumes/${volume.name}`), `/images/${image}`]
-    const undo = () => remove(engine, paths)
-    await undo().catch((failure: unknown) => {
-      if (hasCode(failure, 'BACKEND_UNAVAILABLE')) engine.owe(undo)
-    })
+    await engine.undo(() => remove(engine, paths))
     throw error
   }
 }

@@ -21,6 +21,7 @@ export const capabilities = Object.freeze({
   'limits.memory': 'probe',
   'limits.pids': 'probe',
   resize: 'probe',
+  rename: true,
   'snapshot.disk': true,
   'snapshot.memory': 'probe',
   clone: true,

@@ -40,16 +40,23 @@ export async function createCheckpoint(place: Place, tag: string, ctx: CallConte
   const { engine, path, id } = place
   const createdAt = Date.now()
   const name = `${tag}.vmkit-${createdAt}`
-  // The engine goes on with a checkpoint whose client has left, so an abort takes it away afterwards.
-  await engine
-    .json({ method: 'POST', path: `${path}/checkpoints`, body: { CheckpointID: name, Exit: false }, context: { vmId: id } })
-    .catch((error: unknown) => {
-      throw explained(error, 'saved', 'What cannot be saved, such as some sockets, is told in the log that the engine names')
+  try {
+    // The engine goes on with a checkpoint whose client has left, so an abort takes it away afterwards.
+    await engine
+      .json({ method: 'POST', path: `${path}/checkpoints`, body: { CheckpointID: name, Exit: false }, context: { vmId: id } })
+      .catch((error: unknown) => {
+        throw explained(error, 'saved', 'What cannot be saved, such as some sockets, is told in the log that the engine names')
+      })
+    const isTaken = (await checkpoints(place, unaborted())).some((other) => other.tag === tag && other.name !== name)
+    if (ctx.signal.aborted) throw abortReason(ctx.signal)
+    if (isTaken) throw new VMKitError('ALREADY_EXISTS', `Another process makes a snapshot ${tag}`, { driver: 'docker', vmId: id })
+  } catch (error) {
+    await engine.undo(async () => {
+      // One that failed may be there all the same, and half.
+      if ((await checkpoints(place, unaborted())).some((made) => made.name === name)) await deleteCheckpoint(place, name)
     })
-  const isTaken = (await checkpoints(place, unaborted())).some((other) => other.tag === tag && other.name !== name)
-  if (isTaken || ctx.signal.aborted) await deleteCheckpoint(place, name)
-  if (ctx.signal.aborted) throw abortReason(ctx.signal)
-  if (isTaken) throw new VMKitError('ALREADY_EXISTS', `Another process makes a snapshot ${tag}`, { driver: 'docker', vmId: id })
+    throw error
+  }
   return { tag, createdAt, memory: true, sizeBytes: null }
 }
 

@@ -4,8 +4,7 @@ import { type CallContext, invalidConfig, type MachineConfig } from '@vmkit/core
 import { containerSpec, VOLUME_LABELS } from './container-config.js'
 import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
-import { writeFile } from './files.js'
-import { loadImagePath, pullImage, type RegistryAccess } from './images.js'
+import type { RegistryAccess } from './images.js'
 import { LABEL, machineLabels } from './labels.js'
 import { machineOptions } from './machine-options.js'
 import type { ContainerInspect, ContainerListEntry } from './wire.js'
@@ -34,7 +33,7 @@ export async function createContainer(
   const { platform } = machineOptions(config)
   const name = variant.containerName ?? config.name
   const mayPull = variant.image === undefined && config.pull !== 'never' && image === config.image
-  const pull = () => pullImage(engine, registries, { reference: image, platform }, ctx)
+  const pull = async () => (await import('./images.js')).pullImage(engine, registries, { reference: image, platform }, ctx)
   if (mayPull && config.pull === 'always') await pull()
   await requireNetworks(engine, config, ctx)
   if (engine.isPodman && engine.isLocal) requireSources(config)
@@ -67,16 +66,15 @@ export async function createContainer(
         signal: ctx.signal,
       })
     }
-    if (!variant.skipFiles) {
+    if (!variant.skipFiles && config.files.length > 0) {
+      const { writeFile } = await import('./files.js')
       const found = { engine, id, path: `/containers/${id}`, facts: { workdir: await workdirOf(engine, id, config, ctx) } }
       for (const file of config.files) await writeFile(found, file.path, Buffer.from(file.content), file.mode, ctx)
     }
     return id
   } catch (error) {
     isAway = hasCode(error, 'BACKEND_UNAVAILABLE')
-    await undo().catch((failure: unknown) => {
-      if (hasCode(failure, 'BACKEND_UNAVAILABLE')) engine.owe(undo)
-    })
+    await engine.undo(undo)
     throw error
   }
 }
@@ -149,7 +147,9 @@ async function sourceImage(engine: Engine, config: MachineConfig, ctx: CallConte
       driver: 'docker',
       operation: 'create',
     })
-  return /^\.{0,2}\//.test(config.image) ? loadImagePath(engine, config.image, machineOptions(config).platform, ctx) : config.image
+  if (!/^\.{0,2}\//.test(config.image)) return config.image
+  const { loadImagePath } = await import('./images.js')
+  return loadImagePath(engine, config.image, machineOptions(config).platform, ctx)
 }
 
 /** The engine makes missing volumes by itself and keeps them when the create then fails. */

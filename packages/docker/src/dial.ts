@@ -3,11 +3,10 @@ import { Agent } from 'node:http'
 import { Agent as TlsAgent } from 'node:https'
 import { inspect } from 'node:util'
 import { VMKitError } from '@vmkit/core'
-import Docker from 'dockerode'
+import DockerModem from 'docker-modem'
 import type { Endpoint } from './endpoints.js'
 
-// The types of dockerode know neither the agent nor an abort signal on every call.
-type ModemOptions = ConstructorParameters<typeof Docker>[0]
+// Its types do not know an abort signal on every call.
 export interface Modem {
   dial(options: Record<string, unknown>, callback: (error: Error | null, result: unknown) => void): void
 }
@@ -33,7 +32,7 @@ export async function dialer(endpoint: Endpoint): Promise<{ modem: Modem; agent:
   }
   const url = new URL(endpoint.target.replace(/^unix:\/\//, 'file://'))
   const make = (options: Record<string, unknown>, agent: Agent) => ({
-    modem: new Docker({ ...none, ...options, agent } as ModemOptions).modem as unknown as Modem,
+    modem: new DockerModem({ ...none, ...options, agent } as DockerModem.ConstructorOptions) as unknown as Modem,
     agent,
   })
   if (endpoint.target.startsWith('unix://'))

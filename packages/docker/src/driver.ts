@@ -1,25 +1,8 @@
-import type { CallContext, ResizeRequest, VMDriver } from '@vmkit/core/driver'
-import { attach } from './attach.js'
-import { exportBundle, importBundle } from './bundle.js'
+import type { VMDriver } from '@vmkit/core/driver'
 import { capabilities } from './capabilities.js'
-import { createContainer } from './create.js'
-import { engineFinder } from './engine.js'
-import { readEvents } from './events.js'
-import { execStream } from './exec.js'
-import { dockerFiles } from './files.js'
-import { dockerImages } from './images.js'
-import { infoOf, statusOf, summaryOf } from './inspect.js'
-import { nameOf } from './labels.js'
-import { kill, remove, start, stop, wait } from './lifecycle.js'
-import { readLogs } from './logs.js'
-import { type Machines, machines as machinesOf } from './machines.js'
-import { readMetrics } from './metrics.js'
-import { cancelIncoming, finishIncoming, migrateOut, prepareIncoming } from './migrate.js'
-import { refOf } from './missing.js'
+import type { Extras } from './extras.js'
+import type { Operations } from './operations.js'
 import { type DockerOptions, parseOptions } from './options.js'
-import { probe } from './probe.js'
-import { clone, deleteSnapshot, listSnapshots, restore, snapshot } from './snapshots.js'
-import { dockerNetworks, dockerVolumes } from './volumes.js'
 
 export type { DockerMachineOptions, Healthcheck } from './machine-options.js'
 export type { DockerOptions, RegistryAuth } from './options.js'
@@ -28,16 +11,20 @@ export { capabilities }
 const FIELDS = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices', 'driverOptions'] as const)
 
 /** What the engine refuses in the states in which core's table forbids it. */
-const GUARDS = Object.freeze(['start', 'stop', 'kill', 'pause', 'resume', 'delete', 'exec'] as const)
+const GUARDS = Object.freeze(['start', 'stop', 'kill', 'pause', 'resume', 'delete', 'exec', 'rename'] as const)
 
 export type DockerDriver = VMDriver<typeof capabilities>
 
-/** Docker Engine, or Podman's Docker API. Touches no host until the first call. */
+/** Docker Engine, or Podman's Docker API. Touches no host until the first call, which also loads what talks to the engine. */
 export function docker(options?: DockerOptions): DockerDriver {
   const parsed = parseOptions(options)
-  const finder = engineFinder(parsed)
-  const machines = machinesOf(finder)
-  const { registries } = parsed
+  let loading: Promise<Operations> | undefined
+  const load = (): Promise<Operations> => {
+    loading ??= import('./operations.js').then(({ operations }) => operations(parsed))
+    return loading
+  }
+
+  const extras = async (): Promise<Extras> => (await load()).extras()
 
   return {
     name: 'docker',
@@ -48,82 +35,76 @@ export function docker(options?: DockerOptions): DockerDriver {
     isolation: 'container',
     guards: GUARDS,
 
-    probe: (ctx) => probe(finder, ctx),
-    async create(config, ctx) {
-      const id = await createContainer(await machines.engine(ctx), registries, config, ctx)
-      machines.made(id)
-      return refOf(id, config)
-    },
-    start: (id, ctx) => start(machines, id, ctx),
-    stop: (id, stopOptions, ctx) => stop(machines, id, stopOptions, ctx),
-    kill: (id, signal, ctx) => kill(machines, id, signal, ctx),
-    delete: (id, { force }, ctx) => remove(machines, id, force, ctx),
-    getStatus: async (id, ctx) => statusOf(await machines.inspect(id, ctx)),
-    async getInfo(id, ctx) {
-      const container = await machines.inspect(id, ctx)
-      return infoOf(container, await machines.engine(ctx))
-    },
-    getMetrics: (id, ctx) => readMetrics(machines, id, ctx),
-    async list(_filter, ctx) {
-      return (await machines.listed(await machines.engine(ctx), ctx)).map(summaryOf)
-    },
-    async find(idOrName, ctx) {
-      const all = await machines.listed(await machines.engine(ctx), ctx)
-      return all.find(({ Id, Names, Labels }) => Id === idOrName || nameOf(Labels, Names[0] ?? '') === idOrName)?.Id ?? idOrName
-    },
-    wait: (id, ctx) => wait(machines, id, ctx),
+    probe: async (ctx) => (await load()).probe(ctx),
+    create: async (config, ctx) => (await load()).create(config, ctx),
+    start: async (id, ctx) => (await load()).start(id, ctx),
+    stop: async (id, stopOptions, ctx) => (await load()).stop(id, stopOptions, ctx),
+    kill: async (id, signal, ctx) => (await load()).kill(id, signal, ctx),
+    delete: async (id, deleteOptions, ctx) => (await load()).delete(id, deleteOptions, ctx),
+    getStatus: async (id, ctx) => (await load()).getStatus(id, ctx),
+    getInfo: async (id, ctx) => (await load()).getInfo(id, ctx),
+    getMetrics: async (id, ctx) => (await extras()).getMetrics(id, ctx),
+    list: async (filter, ctx) => (await load()).list(filter, ctx),
+    find: async (idOrName, ctx) => (await load()).find(idOrName, ctx),
+    wait: async (id, ctx) => (await load()).wait(id, ctx),
 
-    pause: (id, ctx) => freeze(machines, id, 'pause', ctx),
-    resume: (id, ctx) => freeze(machines, id, 'unpause', ctx),
-    execStream: (id, request, ctx) => execStream(machines, id, request, ctx),
-    logs: (id, logOptions, ctx) => readLogs(machines, id, logOptions, ctx),
-    attach: (id, ctx) => attach(machines, id, ctx),
-    events: (ctx) => readEvents(machines, ctx),
-    files: dockerFiles(machines),
-    resize: (id, request, ctx) => resize(machines, id, request, ctx),
-    snapshot: (id, tag, snapshotOptions, ctx) => snapshot(machines, id, tag, snapshotOptions, ctx),
-    restore: (id, tag, ctx) => restore(machines, id, tag, ctx),
-    listSnapshots: (id, ctx) => listSnapshots(machines, id, ctx),
-    deleteSnapshot: (id, tag, ctx) => deleteSnapshot(machines, id, tag, ctx),
-    clone: (id, request, ctx) => clone(machines, id, request, ctx),
-    prepareIncoming: (offer, ctx) => prepareIncoming(machines, offer, ctx),
-    migrateOut: (id, ticket, migrateOptions, ctx) => migrateOut(machines, id, ticket, migrateOptions, ctx),
-    finishIncoming: (ticket, ctx) => finishIncoming(machines, ticket, ctx),
-    cancelIncoming: (ticket, ctx) => cancelIncoming(machines, ticket, ctx),
-    exportBundle: (id, ctx) => exportBundle(machines, id, ctx),
-    importBundle: (bundle, importOptions, ctx) => importBundle(machines, registries, bundle, importOptions, ctx),
-    images: dockerImages(machines, registries),
-    volumes: dockerVolumes(machines),
-    networks: dockerNetworks(machines),
+    pause: async (id, ctx) => (await load()).pause(id, ctx),
+    resume: async (id, ctx) => (await load()).resume(id, ctx),
+    execStream: async (id, request, ctx) => (await extras()).execStream(id, request, ctx),
+    async *logs(id, logOptions, ctx) {
+      yield* (await extras()).logs(id, logOptions, ctx)
+    },
+    attach: async (id, ctx) => (await extras()).attach(id, ctx),
+    async *events(ctx) {
+      yield* (await load()).events(ctx)
+    },
+    resize: async (id, request, ctx) => (await load()).resize(id, request, ctx),
+    rename: async (id, name, ctx) => (await load()).rename(id, name, ctx),
+    snapshot: async (id, tag, snapshotOptions, ctx) => (await extras()).snapshot(id, tag, snapshotOptions, ctx),
+    restore: async (id, tag, ctx) => (await extras()).restore(id, tag, ctx),
+    listSnapshots: async (id, ctx) => (await extras()).listSnapshots(id, ctx),
+    deleteSnapshot: async (id, tag, ctx) => (await extras()).deleteSnapshot(id, tag, ctx),
+    clone: async (id, request, ctx) => (await extras()).clone(id, request, ctx),
+    prepareIncoming: async (offer, ctx) => (await extras()).prepareIncoming(offer, ctx),
+    migrateOut: async (id, ticket, migrateOptions, ctx) => (await extras()).migrateOut(id, ticket, migrateOptions, ctx),
+    finishIncoming: async (ticket, ctx) => (await extras()).finishIncoming(ticket, ctx),
+    cancelIncoming: async (ticket, ctx) => (await extras()).cancelIncoming(ticket, ctx),
+    async *exportBundle(id, ctx) {
+      yield* (await extras()).exportBundle(id, ctx)
+    },
+    importBundle: async (bundle, importOptions, ctx) => (await extras()).importBundle(bundle, importOptions, ctx),
+    files: {
+      async *read(id, path, ctx) {
+        yield* (await extras()).files.read(id, path, ctx)
+      },
+      write: async (id, path, content, writeOptions, ctx) => (await extras()).files.write(id, path, content, writeOptions, ctx),
+      list: async (id, path, ctx) => (await extras()).files.list(id, path, ctx),
+      remove: async (id, path, ctx) => (await extras()).files.remove(id, path, ctx),
+      async *pack(id, path, ctx) {
+        yield* (await extras()).files.pack(id, path, ctx)
+      },
+      unpack: async (id, path, tar, ctx) => (await extras()).files.unpack(id, path, tar, ctx),
+    },
+    images: {
+      pull: async (request, ctx) => (await extras()).images.pull(request, ctx),
+      list: async (ctx) => (await extras()).images.list(ctx),
+      remove: async (reference, ctx) => (await extras()).images.remove(reference, ctx),
+      import: async (archive, reference, ctx) => (await extras()).images.import(archive, reference, ctx),
+      build: async (request, ctx) => (await extras()).images.build(request, ctx),
+    },
+    volumes: {
+      create: async (name, labels, ctx) => (await extras()).volumes.create(name, labels, ctx),
+      list: async (ctx) => (await extras()).volumes.list(ctx),
+      remove: async (name, ctx) => (await extras()).volumes.remove(name, ctx),
+    },
+    networks: {
+      create: async (name, labels, ctx) => (await extras()).networks.create(name, labels, ctx),
+      list: async (ctx) => (await extras()).networks.list(ctx),
+      remove: async (name, ctx) => (await extras()).networks.remove(name, ctx),
+    },
 
     async close() {
-      finder.close()
+      await (await loading)?.close()
     },
   }
-}
-
-/** Resolves when it is in that state already. */
-async function freeze(machines: Machines, id: string, verb: 'pause' | 'unpause', ctx: CallContext): Promise<void> {
-  const { engine, path } = await machines.find(id, ctx)
-  try {
-    await engine.json({ method: 'POST', path: `${path}/${verb}`, signal: ctx.signal, context: { vmId: id } })
-  } catch (error) {
-    const { State } = await machines.inspect(id, ctx)
-    if (!(State.Running && State.Paused === (verb === 'pause'))) throw error
-  }
-}
-
-async function resize(machines: Machines, id: string, { cpus, memory, pids }: ResizeRequest, ctx: CallContext): Promise<void> {
-  const { engine, path } = await machines.find(id, ctx)
-  await engine.json({
-    method: 'POST',
-    path: `${path}/update`,
-    body: {
-      ...(cpus === undefined ? {} : { NanoCpus: Math.round(cpus * 1e9) }),
-      ...(memory === undefined ? {} : { Memory: memory, MemorySwap: memory }),
-      ...(pids === undefined ? {} : { PidsLimit: pids }),
-    },
-    signal: ctx.signal,
-    context: { vmId: id },
-  })
 }

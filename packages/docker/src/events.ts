@@ -7,7 +7,7 @@ import type { Machines } from './machines.js'
 import { jsonLines } from './progress.js'
 import type { EventLine } from './wire.js'
 
-const ACTIONS = ['create', 'start', 'pause', 'unpause', 'oom', 'die', 'destroy', 'update', 'health_status', 'commit', 'pull']
+const ACTIONS = ['create', 'start', 'pause', 'unpause', 'oom', 'die', 'destroy', 'update', 'rename', 'health_status', 'commit', 'pull']
 
 /** Events of vmkit's machines, and pulls of images, from the moment of the call on. */
 export async function* readEvents(machines: Machines, ctx: CallContext): AsyncGenerator<VMEvent> {
@@ -70,6 +70,11 @@ async function toEvent(
       return { ...base, type: 'resumed' }
     case 'update':
       return { ...base, type: 'resized' }
+    case 'rename': {
+      const from = (attributes.oldName ?? '').replace(/^\//, '')
+      // A restored machine gets its own name back.
+      return from === attributes[LABEL.waitsAs] ? undefined : { ...base, type: 'renamed', from }
+    }
     case 'commit': {
       const tag = /vmkit-snapshot\/[^:]+:(.+)$/.exec(attributes.imageRef ?? attributes.comment ?? '')?.[1]
       return tag === undefined ? undefined : { ...base, type: 'snapshotted', tag }

@@ -22,7 +22,7 @@ interface PathStat {
 const GO_DIRECTORY = 2 ** 31
 const GO_SYMLINK = 2 ** 27
 
-export function dockerFiles(machines: Machines): DriverFiles {
+export function dockerFiles(machines: Machines): Required<DriverFiles> {
   return {
     async *read(id, path, ctx) {
       const found = await machines.find(id, ctx)

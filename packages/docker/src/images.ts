@@ -15,7 +15,7 @@ import { type ImageInspect, type ImageListEntry, timeOf } from './wire.js'
 
 export type RegistryAccess = DockerOptions['registries']
 
-export function dockerImages(machines: Machines, registries: RegistryAccess): DriverImages {
+export function dockerImages(machines: Machines, registries: RegistryAccess): Required<DriverImages> {
   return {
     async pull(request, ctx) {
       const engine = await machines.engine(ctx)

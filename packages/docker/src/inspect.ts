@@ -94,7 +94,7 @@ export function infoOf(container: ContainerInspect, engine: { isLocal: boolean }
   const labels = publicLabels(Config.Labels)
   const name = nameOf(Config.Labels, container.Name)
   const isActive = State.Running || State.Paused
-  const config = configOf(Config.Labels) ?? { ...NO_CONFIG, name, labels }
+  const config = configOf(Config.Labels, container.Name) ?? { ...NO_CONFIG, name, labels }
   return {
     id: container.Id,
     name,

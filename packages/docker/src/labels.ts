@@ -13,15 +13,19 @@ export const LABEL = {
   uid: 'vmkit.uid',
   /** On a container that takes another's place: the id it replaces. Until that one is gone, it is no machine. */
   replaces: 'vmkit.replaces',
+  /** The name that such a container has until it gets the machine's. */
+  waitsAs: 'vmkit.waits-as',
   /** Followed by an earlier id of the machine. */
   previous: 'vmkit.previous.',
   restoredFrom: 'vmkit.restored',
   snapshotTag: 'vmkit.snapshot.tag',
   snapshotAt: 'vmkit.snapshot.at',
+  /** On an image, what names the one commit that made it: one that was cut short may have no name yet. */
+  snapshotKey: 'vmkit.snapshot.key',
 } as const
 
 const MACHINE = 'docker'
-const INTERNAL = new Set<string>([LABEL.mark, LABEL.config, LABEL.uid, LABEL.replaces, LABEL.restoredFrom, 'vmkit.incoming'])
+const INTERNAL = new Set<string>([LABEL.mark, LABEL.config, LABEL.uid, LABEL.replaces, LABEL.waitsAs, LABEL.restoredFrom, 'vmkit.incoming'])
 
 type Labels = Readonly<Record<string, string>>
 
@@ -45,11 +49,15 @@ export function publicLabels(labels: Labels | null | undefined): Record<string, 
   return Object.fromEntries(Object.entries(labels ?? {}).filter(([key, value]) => !isInternal(key, value)))
 }
 
-/** The config a machine was made with; `undefined` when its label was tampered with. */
-export function configOf(labels: Labels | null | undefined): MachineConfig | undefined {
+/** The config a machine was made with, under the name it has now; `undefined` when its label was tampered with. */
+export function configOf(labels: Labels | null | undefined, containerName: string): MachineConfig | undefined {
+  const config = madeWith(labels)
+  return config && { ...config, name: nameOf(labels, containerName), labels: publicLabels(labels) }
+}
+
+function madeWith(labels: Labels | null | undefined): MachineConfig | undefined {
   try {
-    const parsed = JSON.parse(labels?.[LABEL.config] ?? '') as MachineConfig
-    return { ...parsed, labels: publicLabels(labels) }
+    return JSON.parse(labels?.[LABEL.config] ?? '') as MachineConfig
   } catch {
     return undefined
   }
@@ -57,7 +65,8 @@ export function configOf(labels: Labels | null | undefined): MachineConfig | und
 
 /** The name that the machine has, also while its container still waits for it. */
 export function nameOf(labels: Labels | null | undefined, containerName: string): string {
+  const name = containerName.replace(/^\//, '')
   // To parse every config for its name is most of what a long list costs.
-  const waits = labels?.[LABEL.replaces] !== undefined
-  return (waits ? configOf(labels)?.name : undefined) ?? containerName.replace(/^\//, '')
+  const waits = labels?.[LABEL.waitsAs] === name
+  return (waits ? madeWith(labels)?.name : undefined) ?? name
 }

@@ -45,12 +45,12 @@ describe('labels', () => {
 
   it('give the config back, without the contents of files', () => {
     expect(isMachine(labels)).toBe(true)
-    expect(configOf(labels)).toEqual({ ...config, files: [] })
+    expect(configOf(labels, `/${config.name}`)).toEqual({ ...config, files: [] })
     expect(publicLabels(labels)).toEqual({ team: 'a' })
   })
 
   it('that somebody broke are no config', () => {
-    expect(configOf({ ...labels, 'vmkit.config': '{' })).toBeUndefined()
+    expect(configOf({ ...labels, 'vmkit.config': '{' }, '/web')).toBeUndefined()
   })
 })
 

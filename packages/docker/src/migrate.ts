@@ -7,7 +7,7 @@ import { commit } from './commit.js'
 import { containerSpec } from './container-config.js'
 import { createContainer } from './create.js'
 import type { Endpoint } from './endpoints.js'
-import { connect } from './engine.js'
+import { connect, type Engine } from './engine.js'
 import { hasCode } from './errors.js'
 import { loadImage } from './images.js'
 import { type Machines, notFound, unaborted } from './machines.js'
@@ -92,7 +92,7 @@ export async function migrateOut(
     }
     return { downtimeMs: 0, bytes }
   } finally {
-    await source.json({ method: 'DELETE', path: `/images/${image.repo}:${image.tag}`, signal: unaborted().signal }).catch(() => {})
+    await source.undo(() => gone(source.json({ method: 'DELETE', path: `/images/${image.repo}:${image.tag}` })))
     for (const agent of agents) agent.destroy()
   }
 }
@@ -120,7 +120,13 @@ export async function finishIncoming(machines: Machines, ticket: MigrationTicket
 
 export async function cancelIncoming(machines: Machines, ticket: MigrationTicket, ctx: CallContext): Promise<void> {
   const engine = await machines.engine(ctx)
-  const { signal } = ctx
+  await forget(engine, ticket, ctx).catch((error: unknown) => {
+    if (hasCode(error, 'BACKEND_UNAVAILABLE')) engine.owe(() => forget(engine, ticket, unaborted()))
+    throw error
+  })
+}
+
+async function forget(engine: Engine, ticket: MigrationTicket, { signal }: Pick<CallContext, 'signal'>): Promise<void> {
   const filters = JSON.stringify({ label: [`${INCOMING}=${ticket.id}`] })
   const containers = await engine.json<{ Id: string }[]>({ method: 'GET', path: '/containers/json', query: { all: true, filters }, signal })
   for (const { Id } of containers)

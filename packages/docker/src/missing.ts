@@ -1,5 +1,8 @@
 import type { MachineConfig, MachineRef, Missing } from '@vmkit/core/driver'
 
+/** Why `clone.memory` is missing on every engine. */
+export const NO_MEMORY_CLONE = 'the engine restores memory only into the container that it was saved from'
+
 /** What a machine of this config lacks although the engine has it. */
 export function missingOf({ driverOptions }: Pick<MachineConfig, 'driverOptions'>): Missing {
   const { init } = (driverOptions.docker ?? {}) as { init?: boolean }

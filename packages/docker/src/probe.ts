@@ -2,7 +2,7 @@ import { VMKitError } from '@vmkit/core'
 import type { CallContext, HostProbe, Missing } from '@vmkit/core/driver'
 import type { Engine, EngineFinder } from './engine.js'
 import { abortReason } from './errors.js'
-import { NO_MEMORY_CLONE } from './snapshots.js'
+import { NO_MEMORY_CLONE } from './missing.js'
 import type { EngineInfo } from './wire.js'
 
 /** Capabilities that no engine gives this driver, with what a person wants to know. */

@@ -14,7 +14,7 @@ import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
 import { configOf, LABEL } from './labels.js'
 import { type Machines, type Place, unaborted } from './machines.js'
-import { missingOf, refOf } from './missing.js'
+import { missingOf, NO_MEMORY_CLONE, refOf } from './missing.js'
 import { dropSnapshotImage, snapshotImages, snapshotRepo } from './snapshot-images.js'
 import type { ContainerInspect } from './wire.js'
 
@@ -34,9 +34,7 @@ export async function snapshot(
     if (reason !== undefined) throw new VMKitError('UNSUPPORTED', reason, { driver: 'docker', capability: 'snapshot.memory', vmId: id })
     return createCheckpoint(place, tag, ctx)
   }
-  const { createdAt } = await commit(machines, id, { repo: snapshotRepo(uid), tag, label: tag }, ctx)
-  const image = await findImage(engine, uid, tag, ctx)
-  return { tag, createdAt, memory: false, sizeBytes: image?.Size ?? null }
+  return { tag, memory: false, ...(await commit(machines, id, { repo: snapshotRepo(uid), tag, label: tag }, ctx)) }
 }
 
 export async function listSnapshots(machines: Machines, id: string, ctx: CallContext): Promise<SnapshotInfo[]> {
@@ -89,11 +87,12 @@ async function restoreDisk(machines: Machines, id: string, tag: string, ctx: Cal
   const { Id: image } = await requireImage(engine, uid, id, tag, ctx)
   const earlier = Object.keys(container.Config.Labels ?? {}).filter((key) => key.startsWith(LABEL.previous))
   const extraLabels = Object.fromEntries([...earlier, `${LABEL.previous}${id}`].map((key) => [key, 'true']))
+  const containerName = `${config.name}.${crypto.randomUUID().slice(0, 8)}`
   const next = await createContainer(engine, undefined, config, ctx, {
-    containerName: `${config.name}.${crypto.randomUUID().slice(0, 8)}`,
+    containerName,
     image,
     uid,
-    extraLabels: { ...extraLabels, [LABEL.replaces]: id, [LABEL.restoredFrom]: tag },
+    extraLabels: { ...extraLabels, [LABEL.replaces]: id, [LABEL.waitsAs]: containerName, [LABEL.restoredFrom]: tag },
     skipFiles: true,
   })
   // From here on it goes through: half a restore would be worse than a late one.
@@ -122,9 +121,6 @@ export async function clone(machines: Machines, id: string, { tag, name, labels 
   return refOf(await createContainer(engine, undefined, made, ctx, { image, skipFiles: true }), made)
 }
 
-/** Why `clone.memory` is missing on every engine. */
-export const NO_MEMORY_CLONE = 'the engine restores memory only into the container that it was saved from'
-
 interface Subject {
   engine: Engine
   place: Place
@@ -135,7 +131,7 @@ interface Subject {
 
 async function subject(machines: Machines, id: string, ctx: CallContext): Promise<Subject> {
   const container = await machines.inspect(id, ctx)
-  const config = configOf(container.Config.Labels)
+  const config = configOf(container.Config.Labels, container.Name)
   const uid = container.Config.Labels?.[LABEL.uid]
   if (!config || !uid) throw invalidConfig('labels', 'the labels that vmkit gave the container', 'others', { driver: 'docker', vmId: id })
   return { engine: await machines.engine(ctx), place: await machines.at(id, ctx), container, config, uid }

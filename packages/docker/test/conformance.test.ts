@@ -50,7 +50,7 @@ if (target !== undefined) {
   conformance({
     ...fixture(target),
     variant: 'next',
-    only: ['lifecycle', 'exit', 'logs', 'exec', 'exec-streams', 'attach', 'events', 'snapshot', 'backend-down'],
+    only: ['lifecycle', 'exit', 'logs', 'exec', 'exec-streams', 'attach', 'events', 'rename', 'snapshot', 'backend-down'],
     disrupt: { down: stopNext, up: startBackends },
   })
 }
@@ -72,6 +72,7 @@ if (podman !== undefined) {
       'exec-streams',
       'ports',
       'volumes-networks',
+      'rename',
       'snapshot',
       'clone',
       'bundle',

@@ -29,16 +29,20 @@ export interface OwnDaemon extends AsyncDisposable {
   readonly socketPath: string
   /** Ends it as an init system would, and waits until it is gone. */
   stop(): Promise<void>
+  /** It dies at once, and its containers live on. */
+  kill(): Promise<void>
   start(): Promise<void>
 }
 
 interface OwnOptions {
   liveRestore?: boolean
+  /** With checkpoints, by the CRIU in this folder. */
+  criu?: string
   /** It also listens here, for clients with a certificate. */
   tls?: Certificates & { port: number }
 }
 
-export async function ownDaemon({ liveRestore = false, tls }: OwnOptions): Promise<OwnDaemon> {
+export async function ownDaemon({ liveRestore = false, criu, tls }: OwnOptions): Promise<OwnDaemon> {
   const folder = await mkdtemp(join(tmpdir(), 'vmkit-dockerd-'))
   const socketPath = join(folder, 'docker.sock')
   const config = {
@@ -52,13 +56,18 @@ export async function ownDaemon({ liveRestore = false, tls }: OwnOptions): Promi
     bridge: await bridge('up'),
     iptables: false,
     'live-restore': liveRestore,
+    experimental: criu !== undefined,
     'shutdown-timeout': 2,
   }
   await writeFile(join(folder, 'daemon.json'), JSON.stringify(config))
   let running: { child: ChildProcess; ended: Promise<unknown> } | undefined
   const start = async (): Promise<void> => {
     const log = await open(join(folder, 'dockerd.log'), 'a')
-    const child = spawn('dockerd', ['--config-file', join(folder, 'daemon.json')], { stdio: ['ignore', log.fd, log.fd], detached: true })
+    const child = spawn('dockerd', ['--config-file', join(folder, 'daemon.json')], {
+      stdio: ['ignore', log.fd, log.fd],
+      detached: true,
+      env: { ...process.env, PATH: `${criu === undefined ? '' : `${criu}:`}${process.env.PATH}` },
+    })
     running = { child, ended: once(child, 'exit') }
     await log.close()
     for (;;) {
@@ -68,10 +77,16 @@ export async function ownDaemon({ liveRestore = false, tls }: OwnOptions): Promi
       await sleep(20)
     }
   }
-  const stop = async (): Promise<void> => {
-    running?.child.kill('SIGTERM')
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    running?.child.kill(signal)
     await running?.ended
     running = undefined
+  }
+  const stop = () => end('SIGTERM')
+  const kill = async (): Promise<void> => {
+    await end('SIGKILL')
+    // Its containerd dies with it; where nobody reaps that, its pid would pass for one that runs.
+    await rm(join(folder, 'exec/containerd/containerd.pid'), { force: true })
   }
   const dispose = async (): Promise<void> => {
     if (running === undefined) await start()
@@ -88,7 +103,7 @@ export async function ownDaemon({ liveRestore = false, tls }: OwnOptions): Promi
       await rmdir(join('/sys/fs/cgroup', hierarchy, basename(folder))).catch(() => {})
   }
   await start()
-  return { socketPath, start, stop, [Symbol.asyncDispose]: dispose }
+  return { socketPath, start, stop, kill, [Symbol.asyncDispose]: dispose }
 }
 
 /** With its own bridge it leaves docker0, which is another daemon's, alone; one without networks removes it. */

@@ -7,6 +7,7 @@ import { findProgram } from './qemu/binary.js'
 
 /** What no QEMU machine has, with what a person wants to know. */
 const NEVER: Missing = {
+  rename: 'not yet: the guest took the name as its host name when it booted',
   restart: 'nobody is there to start a machine again: there is no daemon',
   'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
 }

@@ -102,12 +102,23 @@ export class MockBackend {
 
   /** @throws VMKitError `ALREADY_EXISTS` */
   add(machine: Machine): void {
-    const { name } = machine.config
-    for (const other of this.machines.values()) {
-      if (other.config.name === name)
-        throw new VMKitError('ALREADY_EXISTS', `There is a machine named ${name} already`, { field: 'config.name' })
-    }
+    this.#requireFree(machine.config.name, 'config.name')
     this.machines.set(machine.id, machine)
+  }
+
+  /** @throws VMKitError `ALREADY_EXISTS` */
+  rename(machine: Machine, name: string): void {
+    const from = machine.config.name
+    if (name === from) return
+    this.#requireFree(name, 'name')
+    machine.config = { ...machine.config, name }
+    machine.emit({ type: 'renamed', from })
+  }
+
+  #requireFree(name: string, field: string): void {
+    for (const { config } of this.machines.values()) {
+      if (config.name === name) throw new VMKitError('ALREADY_EXISTS', `There is a machine named ${name} already`, { field })
+    }
   }
 
   get surroundings(): Surroundings {

@@ -27,6 +27,7 @@ export const capabilities = Object.freeze({
   'limits.memory': true,
   'limits.pids': true,
   resize: true,
+  rename: true,
   devices: true,
   'snapshot.disk': true,
   'snapshot.memory': true,

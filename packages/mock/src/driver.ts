@@ -171,6 +171,10 @@ export function mock(options: MockOptions = {}): MockDriver & { readonly backend
       machine.emit({ type: 'resized' })
     },
 
+    async rename(id, name, ctx) {
+      backend.rename(await on('rename', id, ctx), name)
+    },
+
     async attachDevice(id, device, ctx) {
       const { devices } = await on('attachDevice', id, ctx)
       const deviceId = device.id ?? `device-${devices.size}`

@@ -46,7 +46,7 @@ export interface Surroundings {
 /** One mock machine: all of its state, and the life of its main process. */
 export class Machine {
   readonly id: string
-  readonly config: MachineConfig
+  config: MachineConfig
   readonly createdAt: number
   readonly logs = new LogStore()
   readonly snapshots = new Map<string, SavedState>()
@@ -240,6 +240,7 @@ export class Machine {
     event:
       | { type: 'created' | 'started' | 'paused' | 'resumed' | 'deleted' | 'resized' | 'migrated' }
       | { type: 'stopped'; exit: VMExit }
+      | { type: 'renamed'; from: string }
       | { type: 'snapshotted' | 'restored'; tag: string }
       | { type: 'health'; health: VMHealth },
   ): void {

@@ -9,6 +9,7 @@ import type { Host } from './host.js'
 export function probe(host: Host): HostProbe {
   const tried: { target: string; result: string }[] = []
   const missing: Missing = {
+    rename: "the name is the machine's folder, in which its supervisor works, and the first part of its id",
     'snapshot.memory': 'vmkit does not drive CRIU',
     'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
   }

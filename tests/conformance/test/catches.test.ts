@@ -208,6 +208,41 @@ const CASES: Case[] = [
   { wrong: 'pauses nothing', caught: 'pause: pause and resume, twice each', spoil: () => ({ pause: async () => {} }) },
   { wrong: 'resizes nothing', caught: 'limits: resize while it runs', spoil: () => ({ resize: async () => {} }) },
   {
+    wrong: 'renames over the holder of a name',
+    caught: 'rename: a taken name is ALREADY_EXISTS, and nothing has changed',
+    spoil: (_driver, backend) => ({
+      async rename(id, name) {
+        const machine = backend.get(id)
+        machine.config = { ...machine.config, name }
+      },
+    }),
+  },
+  {
+    wrong: 'gives a second name instead of another one',
+    caught: 'rename: the new name is told everywhere, and the old one is free',
+    spoil(driver) {
+      const names = new Map<string, string>()
+      return {
+        rename: async (id, name) => void names.set(name, id),
+        find: async (idOrName, ctx) => names.get(idOrName) ?? driver.find?.(idOrName, ctx) ?? idOrName,
+        getInfo: async (id, ctx) => {
+          const info = await driver.getInfo(id, ctx)
+          const name = [...names].find(([, of]) => of === id)?.[0] ?? info.name
+          return { ...info, name, config: { ...info.config, name } }
+        },
+      }
+    },
+  },
+  {
+    wrong: 'does not tell of a rename',
+    caught: 'rename: it is told once, with both names',
+    spoil: (driver) => ({
+      async *events(ctx) {
+        for await (const event of driver.events?.(ctx) ?? []) if (event.type !== 'renamed') yield event
+      },
+    }),
+  },
+  {
     wrong: 'restores nothing',
     caught: 'snapshot: restore brings the disk back, and the handle follows',
     spoil: (driver) => ({

@@ -26,6 +26,7 @@ import { migrate } from './migrate.js'
 import { pause } from './pause.js'
 import { ports } from './ports.js'
 import { processes } from './processes.js'
+import { rename } from './rename.js'
 import { restart } from './restart.js'
 import { snapshot } from './snapshot.js'
 import { states } from './states.js'
@@ -50,6 +51,7 @@ export const suites: Readonly<Record<Concern, (test: Test) => void>> = {
   events,
   pause,
   limits,
+  rename,
   abort,
   streams,
   unsupported,

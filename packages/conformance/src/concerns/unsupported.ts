@@ -85,6 +85,7 @@ function calls(t: Tools, vm: FullVM): Partial<Record<Capability, () => Promise<u
     console: () => vm.console(),
     vnc: () => vm.vnc(),
     resize: () => vm.resize({ cpus: 1 }),
+    rename: () => vm.rename(t.name()),
     devices: () => vm.attachDevice({ type: 'cdi', name: 'vendor.com/gpu=0' }),
     'snapshot.disk': () => vm.snapshot('tag'),
     'snapshot.memory': () => vm.snapshot('tag', { memory: true }),

@@ -7,7 +7,7 @@ import { type GuardedOperation, legalStates, verdict } from '../states.js'
 import { BackendEvents, ofMachine } from './backend-events.js'
 import { hooked, type ManagerHooks, notify, withVeto } from './hooks.js'
 import { Host } from './host.js'
-import type { KnownMachine, TargetMachine } from './known-machine.js'
+import type { KnownMachine, NewNames, TargetMachine } from './known-machine.js'
 import { KeyedLock, Limiter } from './lock.js'
 import {
   ABANDON_AFTER_MS,
@@ -39,6 +39,8 @@ export interface CallSpec<T> {
   guard?: GuardedOperation
   /** One at a time per machine, and counted against the manager's concurrency. */
   exclusive?: boolean
+  /** The name it gives the machine: nobody acts under that one meanwhile either. */
+  newName?: string
   /** Does not wait for a start that may never end: aborts it. */
   interruptsStart?: boolean
   /** For an operation that takes as long as its caller says. */
@@ -53,13 +55,14 @@ export class Backend {
   readonly name: string
   readonly host: Host
   readonly events: BackendEvents
+  readonly names: NewNames = new Map()
   readonly #options: BackendOptions
   readonly #locks = new KeyedLock()
   readonly #limiter: Limiter
   readonly #calls = new Map<Call, Promise<unknown>>()
   readonly #streams = new Set<StreamCall>()
   readonly #quietStreams = new Set<StreamCall>()
-  readonly #starts = new Map<string, Set<Call>>()
+  readonly #starts = new Map<Call, TargetMachine>()
   readonly #cleanups = new Set<Promise<void>>()
   #closed = false
 
@@ -82,15 +85,31 @@ export class Backend {
       const limited = () => this.#limiter.run(ctx, () => this.#guarded(spec, ctx, run))
       if (!machine) return limited()
       if (spec.interruptsStart) this.#interruptStart(machine, operation)
-      return this.#locks.run(machine.name, ctx, limited)
+      return this.#inTurn(machine, spec.newName, ctx, limited)
     })
   }
 
+  /** Under the lock of the machine's name, which may be another one by the time its turn comes. */
+  async #inTurn<T>(machine: TargetMachine, newName: string | undefined, ctx: OperationContext, run: () => Promise<T>): Promise<T> {
+    for (;;) {
+      const { name } = machine
+      const checked = async () => (machine.name === name ? { value: await run() } : undefined)
+      const turn = await this.#locked(name, newName, ctx, checked)
+      if (turn) return turn.value
+    }
+  }
+
+  #locked<T>(name: string, newName: string | undefined, ctx: OperationContext, run: () => Promise<T>): Promise<T> {
+    if (newName === undefined || newName === name) return this.#locks.run(name, ctx, run)
+    // In one order for all: two that want each other's name must not wait for each other.
+    const [first, second] = name < newName ? [name, newName] : [newName, name]
+    return this.#locks.run(first, ctx, () => this.#locks.run(second, ctx, run))
+  }
+
   #interruptStart({ id, name }: TargetMachine, by: string): void {
-    const starts = this.#starts.get(name)
-    if (!starts) return
-    const error = abortError({ driver: this.name, operation: 'start', vmId: id }, `${by} was called`)
-    for (const call of starts) call.abort(error)
+    for (const [call, machine] of this.#starts) {
+      if (machine.name === name) call.abort(abortError({ driver: this.name, operation: 'start', vmId: id }, `${by} was called`))
+    }
   }
 
   async #guarded<T>({ guard, machine }: CallSpec<T>, ctx: OperationContext, run: (ctx: CallContext) => Promise<T>): Promise<T> {
@@ -141,23 +160,19 @@ export class Backend {
       error = VMKitError.from(cause, info)
       throw error
     } finally {
-      if (call) this.#untrack(call, spec)
+      if (call) this.#untrack(call)
       if (after) await notify(after, info, error)
     }
   }
 
   #track(call: Call, running: Promise<unknown>, { operation, machine }: CallSpec<never>): void {
     this.#calls.set(call, running)
-    if (operation !== 'start' || !machine) return
-    const starts = this.#starts.get(machine.name) ?? new Set()
-    this.#starts.set(machine.name, starts.add(call))
+    if (operation === 'start' && machine) this.#starts.set(call, machine)
   }
 
-  #untrack(call: Call, { operation, machine }: CallSpec<never>): void {
+  #untrack(call: Call): void {
     this.#calls.delete(call)
-    if (operation !== 'start' || !machine) return
-    const starts = this.#starts.get(machine.name)
-    if (starts?.delete(call) && starts.size === 0) this.#starts.delete(machine.name)
+    this.#starts.delete(call)
   }
 
   /** A stream of the driver, ended by the caller, by the signal, or when the manager closes. */

@@ -7,7 +7,11 @@ import type { KnownMachine } from './known-machine.js'
 import type { CallOptions } from './operation.js'
 
 type PlainEvent = 'started' | 'paused' | 'resumed' | 'deleted' | 'resized'
-type OwnEvent = { type: PlainEvent } | { type: 'stopped'; exit: VMExit } | { type: 'snapshotted' | 'restored'; tag: string }
+type OwnEvent =
+  | { type: PlainEvent }
+  | { type: 'stopped'; exit: VMExit }
+  | { type: 'snapshotted' | 'restored'; tag: string }
+  | { type: 'renamed'; from: string }
 type Spec<T> = Omit<CallSpec<T>, 'operation' | 'machine' | 'exclusive'>
 type Run<T> = (id: string, ctx: CallContext) => Promise<T>
 

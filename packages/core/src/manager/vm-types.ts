@@ -161,6 +161,10 @@ export interface CapabilityMethods {
   'limits.memory': unknown
   'limits.pids': unknown
   resize: { resize(limits: { cpus?: number; memory?: Size; pids?: number }, options?: CallOptions): Promise<void> }
+  rename: {
+    /** Its id stays, and the old name is free again. @throws VMKitError `ALREADY_EXISTS` for a taken name */
+    rename(name: string, options?: CallOptions): Promise<void>
+  }
   devices: {
     /** Returns the id for `detachDevice`. */
     attachDevice(device: DeviceConfig, options?: CallOptions): Promise<string>
@@ -187,6 +191,7 @@ export interface CapabilityMethods {
 export interface VMBase<C extends CapabilityManifest = AnyCapabilities> extends AsyncDisposable {
   /** Names this incarnation; changes where a restore makes a new one. */
   readonly id: string
+  /** Changes with `rename`, by any handle of this manager. */
   readonly name: string
   readonly driver: string
   /** What disposing of this handle does. */

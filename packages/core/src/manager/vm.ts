@@ -55,7 +55,6 @@ const STOP_MARGIN_MS = 30_000
  * and a call of another is refused with the reason.
  */
 export class MachineHandle {
-  readonly name: string
   readonly onDispose: DisposePolicy
   readonly #calls: MachineCalls
   readonly #owner: HandleOwner
@@ -64,15 +63,18 @@ export class MachineHandle {
   #disposal: Promise<void> | undefined
 
   constructor(backend: Backend, owner: HandleOwner, machine: AdoptedMachine, onDispose: DisposePolicy) {
-    this.#calls = new MachineCalls(backend, new KnownMachine(machine, machine.name))
+    this.#calls = new MachineCalls(backend, new KnownMachine(machine, machine.name, backend.names))
     this.#owner = owner
     this.#stop = machine.config?.stop
-    this.name = machine.name
     this.onDispose = onDispose
   }
 
   get id(): string {
     return this.#calls.machine.id
+  }
+
+  get name(): string {
+    return this.#calls.machine.name
   }
 
   get driver(): string {
@@ -126,6 +128,7 @@ export class MachineHandle {
     const { force = false, ...call } = readOptions(OPTIONS.delete, options)
     const spec = { guard: force ? undefined : ('delete' as const), interruptsStart: true, event: 'deleted' as const }
     await this.#calls.exclusive('delete', spec, call, (id, ctx) => this.#calls.driver.delete(id, { force }, ctx))
+    this.#calls.machine.forget()
     this.#disposal ??= Promise.resolve()
     this.#owner.forget(this)
   }
@@ -251,6 +254,20 @@ export class MachineHandle {
     await this.#calls.exclusive('resize', { needs: 'resize', guard: 'resize', event: 'resized' }, call, (id, ctx) =>
       this.#calls.method('resize')(id, request, ctx),
     )
+  }
+
+  async rename(name: string, options?: CallOptions): Promise<void> {
+    const wanted = readArgument(ARGUMENTS.name, name, 'name', { operation: 'rename', vmId: this.id })
+    const { machine } = this.#calls
+    let from: string | undefined
+    const spec = { needs: 'rename' as const, guard: 'rename' as const, newName: wanted }
+    await this.#calls.exclusive('rename', spec, readOptions(OPTIONS.call, options), async (id, ctx) => {
+      await this.#calls.method('rename')(id, wanted, ctx)
+      from = machine.name
+      // Also when the caller has given up meanwhile: the old name is free.
+      machine.rename(wanted)
+    })
+    if (from !== undefined && from !== wanted) this.#calls.emit({ type: 'renamed', from })
   }
 
   async attachDevice(config: DeviceConfig, options?: CallOptions): Promise<string> {
