@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { ownIdentity } from '@vmkit/core/state-folder'
 import { afterAll, describe, expect, it } from 'vitest'
 import { tinyGuest } from '../src/qemu/tiny-guest.js'
 import { connectQmp } from '../src/qmp/client.js'
@@ -88,9 +89,7 @@ describe.skipIf(!hasQemu)(`what ends without asking${why}`, () => {
     for (const id of ['000000000001', '000000000002']) mkdirSync(join(stateDir, 'machines', id), { recursive: true })
     // The one was being built by an app that is gone, the other by this one.
     writeFileSync(join(stateDir, 'pending', '000000000001'), JSON.stringify({ pid: 1, start: 1, boot: 'another' }))
-    const own = readFileSync('/proc/self/stat', 'latin1').split(' ')
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
-    writeFileSync(join(stateDir, 'pending', '000000000002'), JSON.stringify({ pid: process.pid, start: Number(own[21]), boot }))
+    writeFileSync(join(stateDir, 'pending', '000000000002'), JSON.stringify(ownIdentity()))
     expect((await machines.manager.driver('kvm').list()).map(({ name }) => name)).toEqual(['whole'])
     await machines.create({ ...tiny, name: 'next' })
     const left = readdirSync(join(stateDir, 'machines'))

@@ -17,6 +17,22 @@ describe.each(pages())('%s', (path) => {
   })
 })
 
+describe.each(['mock', 'process', 'docker', 'containerd', 'kata', 'kvm'])('packages/%s/README.md', (driver) => {
+  const page = read(`packages/${driver}/README.md`)
+
+  it('has the parts that every driver has, in one order', () => {
+    const parts = ['What it needs', 'Options', 'What to know', 'What it cannot do', 'Tested']
+    const headings = [...page.matchAll(/^## (.+)$/gm)].map(([, heading]) => heading as string)
+    expect(headings.filter((heading) => parts.includes(heading))).toEqual(parts)
+  })
+
+  it('begins with how to install it, and an example', () => {
+    const [start = ''] = page.split('\n## ')
+    expect(start).toMatch(new RegExp(`npm install .*@vmkit/${driver}`))
+    expect(start).toContain('```ts\n')
+  })
+})
+
 describe('docs/writing-a-driver.md', () => {
   const driver = read('examples/custom-driver/src/threads.ts')
 
