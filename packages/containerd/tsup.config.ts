@@ -10,5 +10,7 @@ export default defineConfig({
   entry: { index: 'src/index.ts', driver: 'src/driver.ts' },
   noExternal: ['@grpc/grpc-js', '@bufbuild/protobuf'],
   external: ['@grpc/proto-loader'],
-  banner: { js: "import { createRequire as vmkitCreateRequire } from 'node:module'; const require = vmkitCreateRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as vmkitCreateRequire } from 'node:module'; const require = /* @__PURE__ */ vmkitCreateRequire(import.meta.url);",
+  },
 })

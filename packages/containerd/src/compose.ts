@@ -1,40 +1,27 @@
-import { CAPABILITIES, CAPABILITY_TABLE, type CapabilityManifest, type VMDriver } from '@vmkit/core/driver'
-import { attach } from './attach.js'
+import { CAPABILITIES, CAPABILITY_TABLE, type CapabilityManifest, type VMDriver, VMKitError } from '@vmkit/core/driver'
 import type { ContainerdCapabilities } from './capabilities.js'
-import { createMachine } from './create.js'
-import { readEvents } from './events.js'
-import { execStream } from './exec/exec.js'
-import { fifoPool } from './exec/fifos.js'
-import { machineFiles } from './files/files.js'
-import { connection } from './grpc/connection.js'
-import { findByName, findMachine, type Host, listMachines, taskOf } from './host.js'
-import { imageAccess } from './images/access.js'
-import { lazyImages } from './images/lazy.js'
-import { infoOf, statusOf, summaryOf } from './inspect.js'
-import { logKeeper } from './logs/cap.js'
-import { machineLogs } from './logs/machine-logs.js'
-import { readMetrics } from './metrics.js'
-import { ensureNamespace } from './namespace.js'
-import { containerdNetworks } from './net/networks.js'
+import type { Operations } from './operations.js'
 import { type ContainerdOptions, parseOptions } from './options.js'
-import { probe } from './probe.js'
-import { stateRoot } from './state-dir.js'
-import { sweepOrphans } from './sweep.js'
-import { remove } from './task/delete.js'
-import { pause, resume } from './task/pause.js'
-import { resize } from './task/resize.js'
-import { start } from './task/start.js'
-import { kill, stop } from './task/stop.js'
-import { wait } from './task/wait.js'
 import type { Variation } from './variation.js'
-import { containerdVolumes } from './volumes.js'
 
 export type ContainerdDriver = VMDriver<ContainerdCapabilities>
 
 /** Each looks at the task itself, under the machine's lock where that matters. */
 const GUARDS = Object.freeze(['start', 'stop', 'kill', 'delete', 'exec'] as const)
 
-const FIELDS = Object.freeze(['command', 'args', 'env', 'workdir', 'user', 'tty', 'stop', 'files', 'devices', 'driverOptions'] as const)
+const FIELDS = Object.freeze([
+  'rootfs',
+  'command',
+  'args',
+  'env',
+  'workdir',
+  'user',
+  'tty',
+  'stop',
+  'files',
+  'devices',
+  'driverOptions',
+] as const)
 
 /** The driver, or one that is made of it: `variation` says what it changes. Touches no host until the first call. */
 export function containerdDriver<C extends CapabilityManifest>(
@@ -43,20 +30,12 @@ export function containerdDriver<C extends CapabilityManifest>(
 ): VMDriver<C> {
   const { name } = variation
   const parsed = parseOptions({ ...variation.defaults, ...options }, name)
-  const { socketPath, namespace, stateDir } = parsed
-  const link = connection({ socketPath, namespace, driver: name })
-  const root = stateRoot(stateDir, namespace)
-  const ready = ensureNamespace(link)
-  const host: Host = {
-    driver: name,
-    options: parsed,
-    variation,
-    connection: link,
-    containerd: ready,
-    fifos: fifoPool(root),
-    logKeeper: logKeeper(parsed, root),
-    images: { ...imageAccess(link, parsed), containerd: ready },
-    root,
+  let isClosed = false
+  let loaded: Promise<Operations> | undefined
+  const load = async (): Promise<Operations> => {
+    if (isClosed) throw new VMKitError('INVALID_STATE', 'The driver was closed', { driver: name })
+    loaded ??= import('./operations.js').then(({ operations }) => operations(variation, parsed))
+    return loaded
   }
 
   const whole: VMDriver<ContainerdCapabilities> = {
@@ -67,68 +46,86 @@ export function containerdDriver<C extends CapabilityManifest>(
     durability: 'host',
     isolation: variation.isolation,
     guards: GUARDS,
-
-    probe: (ctx) => probe(host, ctx),
-    create: async (config, ctx) => ({ id: await createMachine(host, config, ctx) }),
-    start: (id, ctx) => start(host, id, ctx),
-    stop: (id, stopOptions, ctx) => stop(host, id, stopOptions, ctx),
-    kill: (id, signal, ctx) => kill(host, id, signal, ctx),
-    delete: (id, { force }, ctx) => remove(host, id, force, ctx),
-    async getStatus(id, ctx) {
-      const machine = await findMachine(host, id, ctx)
-      return statusOf(machine, await taskOf(host, machine.containerId, ctx, id))
-    },
-    async getInfo(id, ctx) {
-      const machine = await findMachine(host, id, ctx)
-      return infoOf(host, machine, await taskOf(host, machine.containerId, ctx, id))
-    },
-    getMetrics: (id, ctx) => readMetrics(host, id, ctx),
-    async list(_filter, ctx) {
-      const containerd = await host.containerd()
-      const [machines, { tasks }] = await Promise.all([listMachines(host, ctx), containerd.tasks.list({}, { signal: ctx.signal })])
-      await sweepOrphans(host, machines, ctx)
-      const byId = new Map(tasks.map((task) => [task.id, task]))
-      return machines.map((machine) => summaryOf(host, machine, byId.get(machine.containerId)))
-    },
-    find: (idOrName, ctx) => findByName(host, idOrName, ctx),
-    wait: (id, ctx) => wait(host, id, ctx),
-
-    pause: (id, ctx) => pause(host, id, ctx),
-    resume: (id, ctx) => resume(host, id, ctx),
-    execStream: (id, request, ctx) => execStream(host, id, request, ctx),
-    logs: (id, logOptions, ctx) => machineLogs(host, id, logOptions, ctx),
-    attach: (id, ctx) => attach(host, id, ctx),
-    events: (ctx) => readEvents(host, ctx),
-    files: machineFiles(host),
-    resize: (id, request, ctx) => resize(host, id, request, ctx),
-    snapshot: async (id, tag, snapshotOptions, ctx) => (await moving()).snapshot(host, id, tag, snapshotOptions, ctx),
-    restore: async (id, tag, ctx) => (await moving()).restore(host, id, tag, ctx),
-    listSnapshots: async (id, ctx) => (await moving()).listSnapshots(host, id, ctx),
-    deleteSnapshot: async (id, tag, ctx) => (await moving()).deleteSnapshot(host, id, tag, ctx),
-    clone: async (id, request, ctx) => (await moving()).clone(host, id, request, ctx),
-    prepareIncoming: async (offer, ctx) => (await moving()).prepareIncoming(host, offer, ctx),
-    migrateOut: async (id, ticket, migrateOptions, ctx) => (await moving()).migrateOut(host, id, ticket, migrateOptions, ctx),
-    finishIncoming: async (ticket, ctx) => (await moving()).finishIncoming(host, ticket, ctx),
-    cancelIncoming: async (ticket, ctx) => (await moving()).cancelIncoming(host, ticket, ctx),
-    async *exportBundle(id, ctx) {
-      yield* (await moving()).exportBundle(host, id, ctx)
-    },
-    importBundle: async (bundle, importOptions, ctx) => (await moving()).importBundle(host, bundle, importOptions, ctx),
-    images: lazyImages(host.images),
-    volumes: containerdVolumes(host),
-    networks: containerdNetworks(host),
-
+    ...deferred(load),
     async close() {
-      host.fifos.close()
-      host.logKeeper.close()
-      link.close()
+      isClosed = true
+      ;(await loaded)?.close()
     },
   }
   return only(whole, variation.capabilities) as unknown as VMDriver<C>
 }
 
-/** Snapshots and all that travels: loaded with the first of them. */
-const moving = () => import('./snapshots/index.js')
+type Described = 'name' | 'apiVersion' | 'capabilities' | 'fields' | 'durability' | 'isolation' | 'guards' | 'close'
+
+/** The operations by name; each loads all of them when it is first called. */
+function deferred(load: () => Promise<Operations>): Omit<ContainerdDriver, Described> {
+  return {
+    probe: async (...args) => (await load()).probe(...args),
+    create: async (...args) => (await load()).create(...args),
+    start: async (...args) => (await load()).start(...args),
+    stop: async (...args) => (await load()).stop(...args),
+    kill: async (...args) => (await load()).kill(...args),
+    delete: async (...args) => (await load()).delete(...args),
+    getStatus: async (...args) => (await load()).getStatus(...args),
+    getInfo: async (...args) => (await load()).getInfo(...args),
+    getMetrics: async (...args) => (await load()).getMetrics(...args),
+    list: async (...args) => (await load()).list(...args),
+    find: async (...args) => (await load()).find(...args),
+    wait: async (...args) => (await load()).wait(...args),
+    pause: async (...args) => (await load()).pause(...args),
+    resume: async (...args) => (await load()).resume(...args),
+    execStream: async (...args) => (await load()).execStream(...args),
+    async *logs(...args) {
+      yield* (await load()).logs(...args)
+    },
+    attach: async (...args) => (await load()).attach(...args),
+    async *events(...args) {
+      yield* (await load()).events(...args)
+    },
+    files: {
+      async *read(...args) {
+        yield* (await load()).files.read(...args)
+      },
+      write: async (...args) => (await load()).files.write(...args),
+      list: async (...args) => (await load()).files.list(...args),
+      remove: async (...args) => (await load()).files.remove(...args),
+      async *pack(...args) {
+        yield* (await load()).files.pack(...args)
+      },
+      unpack: async (...args) => (await load()).files.unpack(...args),
+    },
+    resize: async (...args) => (await load()).resize(...args),
+    snapshot: async (...args) => (await load()).snapshot(...args),
+    restore: async (...args) => (await load()).restore(...args),
+    listSnapshots: async (...args) => (await load()).listSnapshots(...args),
+    deleteSnapshot: async (...args) => (await load()).deleteSnapshot(...args),
+    clone: async (...args) => (await load()).clone(...args),
+    prepareIncoming: async (...args) => (await load()).prepareIncoming(...args),
+    migrateOut: async (...args) => (await load()).migrateOut(...args),
+    finishIncoming: async (...args) => (await load()).finishIncoming(...args),
+    cancelIncoming: async (...args) => (await load()).cancelIncoming(...args),
+    async *exportBundle(...args) {
+      yield* (await load()).exportBundle(...args)
+    },
+    importBundle: async (...args) => (await load()).importBundle(...args),
+    images: {
+      pull: async (...args) => (await load()).images.pull(...args),
+      list: async (...args) => (await load()).images.list(...args),
+      remove: async (...args) => (await load()).images.remove(...args),
+      import: async (...args) => (await load()).images.import(...args),
+    },
+    volumes: {
+      create: async (...args) => (await load()).volumes.create(...args),
+      list: async (...args) => (await load()).volumes.list(...args),
+      remove: async (...args) => (await load()).volumes.remove(...args),
+    },
+    networks: {
+      create: async (...args) => (await load()).networks.create(...args),
+      list: async (...args) => (await load()).networks.list(...args),
+      remove: async (...args) => (await load()).networks.remove(...args),
+    },
+  }
+}
 
 /** Methods exist exactly where their capability is claimed: those of a capability that a variation lacks go. */
 function only(driver: VMDriver<ContainerdCapabilities>, claimed: CapabilityManifest): VMDriver {

@@ -36,6 +36,12 @@ export interface CreateVariant {
 
 const UID_BYTES = 8
 
+/** containerd's docs/garbage-collection.md: what carries it is no garbage. */
+const GC_ROOT = 'containerd.io/gc.root'
+
+/** One for all namespaces: the runtime leaves it when the last machine goes. */
+const CGROUP_PARENT = '/vmkit-containerd'
+
 /** Makes the container and what belongs to it, all or nothing, and returns its id. */
 export async function createMachine(host: Host, config: MachineConfig, ctx: CallContext, variant: CreateVariant = {}): Promise<string> {
   const { driver, root, variation } = host
@@ -47,7 +53,10 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
   const devices = await hostDevices(config.devices, driver)
   const restart = await restartPolicy(host, config, ctx)
   const annotations = variation.annotations?.(config)
-  await refuseTakenName(host, config.name, ctx)
+  const [present] = await Promise.all([
+    variant.image || options.platform ? undefined : presentImage(host, config, ctx),
+    refuseTakenName(host, config.name, ctx),
+  ])
 
   const uid = randomBytes(UID_BYTES).toString('hex')
   const id = idOf(containerId, uid)
@@ -62,13 +71,15 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
       undo.unshift(volumes.undo)
       const hostname = options.hostname ?? uid.slice(0, 12)
       writeHostFiles(folder, hostname, options, networks === 'host')
-      await withLease(containerd, { signal: ctx.signal, id: makersLease(uid) }, async (lease) => {
-        const image = await (variant.image?.(lease, ctx) ?? imageOf(host, config, lease, ctx))
+      writeFileSync(folder.daemon, host.options.socketPath, { mode: 0o600 })
+      const make = async (image: MachineImage, lease?: string): Promise<void> => {
         const { snapshotter, parent } = image
         const inImage = image.config.config ?? {}
         ctx.signal.throwIfAborted()
         undo.unshift(() => removeRootfs(containerd, { snapshotter, key }, { timeoutMs: 5000 }))
-        const mounts = await prepareRootfs(containerd, { snapshotter, key, parent }, { signal: ctx.signal, lease, vmId: id })
+        // Without a lease the snapshot holds itself; with the machine, or with the folder of one whose maker was killed, it goes.
+        const labels: Record<string, string> = lease === undefined ? { [GC_ROOT]: new Date().toISOString() } : {}
+        const mounts = await prepareRootfs(containerd, { snapshotter, key, parent, labels }, { signal: ctx.signal, lease, vmId: id })
         const user = config.user ?? inImage.User
         let accounts: Accounts = { passwd: '', group: '' }
         const files = variant.skipFiles ? [] : config.files
@@ -83,7 +94,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
           createdAt: Date.now(),
           ...(config.stop.signal || inImage.StopSignal ? { stopSignal: config.stop.signal ?? inImage.StopSignal } : {}),
           root,
-          cgroupsPath: `${options.cgroupParent ?? `/vmkit-${host.options.namespace}`}/${uid}`,
+          cgroupsPath: `${options.cgroupParent ?? CGROUP_PARENT}/${uid}`,
           workdir: workdirOf(config, inImage),
           stamped: host.options.logs.mode === 'timestamps' || restart !== undefined,
           ...(variant.extra ? { extra: variant.extra } : {}),
@@ -119,7 +130,11 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
           throw hasCode(error, 'ALREADY_EXISTS') ? nameTaken(host, config.name) : error
         })
         undo.unshift(() => containerd.containers.delete({ id: containerId }, { timeoutMs: 5000 }))
-      })
+      }
+      if (!(present && (await isMade(make(present)))))
+        await withLease(containerd, { signal: ctx.signal, id: makersLease(uid) }, async (lease) =>
+          make(await (variant.image?.(lease, ctx) ?? imageOf(host, config, lease, ctx, options.platform)), lease),
+        )
       ctx.signal.throwIfAborted()
       return id
     } catch (error) {
@@ -129,10 +144,26 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
   })
 }
 
+/** Whether the image that was there a moment ago still is. */
+async function isMade(making: Promise<void>): Promise<boolean> {
+  try {
+    await making
+    return true
+  } catch (error) {
+    if (!hasCode(error, 'NOT_FOUND')) throw error
+    return false
+  }
+}
+
+/** Loaded here, as below. */
+async function presentImage(host: Host, config: MachineConfig, ctx: CallContext): Promise<MachineImage | undefined> {
+  return (await import('./images/ensure.js')).presentImage(host.images, config, ctx)
+}
+
 /** Loaded here: to read images takes a while to load, and many programs make no machine. */
-async function imageOf(host: Host, config: MachineConfig, lease: string, ctx: CallContext): Promise<MachineImage> {
+async function imageOf(host: Host, config: MachineConfig, lease: string, ctx: CallContext, platform?: string): Promise<MachineImage> {
   const { ensureImage } = await import('./images/ensure.js')
-  return ensureImage(host.images, config, lease, ctx)
+  return ensureImage(host.images, config, lease, ctx, platform)
 }
 
 export async function refuseTakenName(host: Host, name: string, { signal }: CallContext): Promise<void> {

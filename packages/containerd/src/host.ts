@@ -1,5 +1,7 @@
 import { randomInt } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
+import { withLock } from '@vmkit/core/state-folder'
 import type { FifoPool } from './exec/fifos.js'
 import type { Containerd } from './grpc/client.js'
 import type { Connection } from './grpc/connection.js'
@@ -92,6 +94,24 @@ export async function taskOf(host: Host, containerId: string, { signal }: Signal
     if (hasCode(error, 'NOT_FOUND')) return undefined
     throw error
   }
+}
+
+/** Under the machine's lock, with what it is by then, and its task. */
+export async function lockMachine<T>(
+  host: Host,
+  id: string,
+  operation: string,
+  ctx: CallContext,
+  work: (machine: Machine, task: Process | undefined) => Promise<T>,
+): Promise<T> {
+  const parts = partsOfId(id)
+  if (!parts) throw notFound(host, id)
+  // Nearly always; else the machine knows which folder it was given.
+  const own = machineFolder(host.root, parts.uid).path
+  const folder = existsSync(own) ? own : (await findMachine(host, id, ctx)).folder.path
+  return withLock({ id, folder }, operation, ctx.signal, async () =>
+    work(...(await Promise.all([findMachine(host, id, ctx), taskOf(host, parts.containerId, ctx, id)]))),
+  )
 }
 
 /** Id of the machine with this id or name. */

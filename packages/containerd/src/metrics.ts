@@ -41,7 +41,8 @@ function networkOf(pid: number): MetricsReading['network'] {
   }
 }
 
-function metricsOf(packed: Packed | undefined): MetricsReading {
+/** Of either version of cgroups. What is not in the message is not in the reading. */
+export function metricsOf(packed: Packed | undefined): MetricsReading {
   if (packed?.name === 'io.containerd.cgroups.v1.Metrics') return ofV1(packed.message)
   if (packed?.name === 'io.containerd.cgroups.v2.Metrics') return ofV2(packed.message)
   return { source: 'containerd' }

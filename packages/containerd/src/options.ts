@@ -1,5 +1,6 @@
 import { lazily, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
+import { IDENTIFIER } from './identifier.js'
 
 export interface ContainerdRegistryAuth {
   username?: string
@@ -52,8 +53,6 @@ export interface ParsedOptions extends ContainerdOptions {
   logs: { mode: 'files' | 'timestamps'; maxBytes: number }
 }
 
-/** What containerd takes for an identifier (its `identifiers` package): parts of letters and digits between single separators. */
-export const IDENTIFIER = /^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$/
 const LONGEST_IDENTIFIER = 76
 const DEFAULT_LOG_BYTES = 64 * 2 ** 20
 

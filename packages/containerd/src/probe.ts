@@ -9,9 +9,8 @@ import type { Host } from './host.js'
 import { missingLogger } from './logs/logger.js'
 import { findPlugin } from './net/cni.js'
 import { missingRestartMonitor } from './restart.js'
-import { criuMissing } from './snapshots/criu.js'
+import { type Criu, findCriu } from './snapshots/criu.js'
 import { privateFolder } from './state-dir.js'
-import { runTool } from './tool.js'
 
 /** Capabilities that containerd never has here, with what a person wants to know. */
 const NEVER: Missing = {
@@ -26,7 +25,13 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   try {
     const containerd = await host.containerd()
     const version = await versionOf(containerd, ctx)
-    const { plugins } = await containerd.introspection.plugins({}, { signal: ctx.signal })
+    const { socketPath, runtime } = host.options
+    const [{ plugins }, restart, snapshotter, criu] = await Promise.all([
+      containerd.introspection.plugins({}, { signal: ctx.signal }),
+      missingRestartMonitor(host, ctx),
+      host.images.snapshotter(ctx),
+      findCriu(socketPath, runtime, join(privateFolder(host.root), 'criu.json')),
+    ])
     const found: HostProbe = {
       available: true,
       engine: `containerd ${version.replace(/^v/, '').replace(/~.*$/, '')}`,
@@ -35,8 +40,8 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
         ...missingLimits(),
         ...missingNetworks(host),
         ...missingLogs(host),
-        ...(await missingRestart(host, ctx)),
-        ...(await missingMemory(host)),
+        ...(restart === undefined ? {} : { restart }),
+        ...missingMemory(criu),
       },
       resources: { cpus: availableParallelism(), memoryBytes: totalmem() },
       details: {
@@ -44,17 +49,17 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
         namespace: host.options.namespace,
         version,
         runtime: host.options.runtime,
-        snapshotter: await host.images.snapshotter(ctx),
+        snapshotter,
         snapshotters: plugins
           .filter(({ type, initErr }) => type === 'io.containerd.snapshotter.v1' && !initErr)
           .map(({ id }) => id)
           .join(', '),
-        'transfer service': String(
-          plugins.some(({ type, id, initErr }) => type === 'io.containerd.grpc.v1' && id === 'transfer' && !initErr),
-        ),
+        'transfer service': plugins.some(({ type, id, initErr }) => type === 'io.containerd.grpc.v1' && id === 'transfer' && !initErr)
+          ? 'there, not used: vmkit pulls by itself'
+          : 'not there: vmkit pulls by itself',
         'cgroup version': String(cgroupVersion()),
         'CNI plugins': host.options.cni.binDirs.filter((folder) => existsSync(folder)).join(', ') || 'none',
-        CRIU: await criuVersion(),
+        CRIU: criu.version ?? 'none',
         'state folder': host.root,
       },
     }
@@ -105,17 +110,6 @@ function missingLogs({ options }: Host): Missing {
   return { 'logs.since': "plain log files keep no times; the option `logs: { mode: 'timestamps' }` runs a logger that writes them" }
 }
 
-async function missingRestart(host: Host, ctx: CallContext): Promise<Missing> {
-  const reason = await missingRestartMonitor(host, ctx)
-  return reason === undefined ? {} : { restart: reason }
-}
-
-async function missingMemory({ options, root }: Host): Promise<Missing> {
-  const reason = await criuMissing(options.socketPath, options.runtime, join(privateFolder(root), 'criu.json'))
+function missingMemory({ missing: reason }: Criu): Missing {
   return reason === undefined ? {} : { 'snapshot.memory': reason, 'clone.memory': reason, 'migrate.live': reason }
-}
-
-async function criuVersion(): Promise<string> {
-  const { code, stdout } = await runTool('criu', ['--version']).catch(() => ({ code: 1, stdout: '' }))
-  return code === 0 ? (/Version:\s*(\S+)/.exec(stdout)?.[1] ?? 'unknown') : 'none'
 }

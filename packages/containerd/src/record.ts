@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import type { MachineConfig } from '@vmkit/core/driver'
 import type { AnyInit } from './grpc/messages.js'
-import { IDENTIFIER } from './options.js'
+import { IDENTIFIER } from './identifier.js'
 
 export const LABEL = {
   /** The registered name of the driver that made it. */

@@ -12,6 +12,8 @@ export interface MachineFolder {
   log: string
   /** Stdin of the main process: a FIFO. */
   stdin: string
+  /** Socket of the daemon that has the machine: two may share this folder. */
+  daemon: string
   hosts: string
   hostname: string
   resolvConf: string
@@ -32,6 +34,7 @@ export function machineFolder(root: string, uid: string): MachineFolder {
     console: join(path, 'console'),
     log: join(path, 'log'),
     stdin: join(path, 'stdin'),
+    daemon: join(path, 'daemon'),
     hosts: join(path, 'hosts'),
     hostname: join(path, 'hostname'),
     resolvConf: join(path, 'resolv.conf'),

@@ -1,28 +1,31 @@
-/** Folders of machines whose maker, or remover, was killed on the way. */
-import { readdirSync, rmdirSync, rmSync, statSync } from 'node:fs'
+/** Folders of machines whose maker, or remover, was killed on the way, or whose container somebody else removed. */
+import { readdirSync, readFileSync, rmdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CallContext } from '@vmkit/core/driver'
 import { claimsOn } from './claims.js'
 import { unmountFolder } from './files/mount.js'
-import { type Host, listMachines, type Machine } from './host.js'
+import type { Host, Machine } from './host.js'
 import { endLease, makersLease } from './images/leases.js'
 import { releaseNetworkOf } from './net/connect.js'
+import { LABEL } from './record.js'
 import { removeRootfs, rootfsKey } from './snapshots/rootfs.js'
 import { GONE, machineFolder, removeFolder } from './state-dir.js'
+import { sweepVolumes } from './volumes.js'
 
 /** Between a folder and the claim in it lies no more than this. */
 const CLAIMED_MS = 10_000
 
 /**
- * A folder goes when the claim on it is that of a dead process and no container knows it. The claims are looked at before the
- * containers: whoever lets go of one has made its container by then. Snapshot and lease, if there were any, go first.
+ * A folder goes when no container knows it, and the claim on it is that of a dead process, or it was made whole and nobody works on it.
+ * The claims are looked at before the containers: whoever lets go of one has made its container by then. Snapshot and lease, if there were any, go first.
  * `machines`: those of a moment ago, which spares the look at most folders.
  */
 export async function sweepOrphans(host: Host, machines: readonly Machine[], ctx: CallContext): Promise<void> {
+  sweepVolumes(host)
   const before = new Set(machines.map(({ uid }) => uid))
   const candidates = foldersOf(host).filter((name) => !before.has(name) && isAbandoned(host, name))
   if (candidates.length === 0) return
-  const now = new Set((await listMachines(host, ctx)).map(({ uid }) => uid))
+  const now = await knownUids(host, ctx)
   for (const uid of candidates.filter((candidate) => !now.has(candidate))) {
     const folder = machineFolder(host.root, uid)
     await releaseNetworkOf(host, folder, uid)
@@ -34,6 +37,13 @@ export async function sweepOrphans(host: Host, machines: readonly Machine[], ctx
   }
 }
 
+/** Of all drivers in this namespace, which may share the folder. */
+async function knownUids(host: Host, { signal }: CallContext): Promise<Set<string | undefined>> {
+  const containerd = await host.containerd()
+  const { containers } = await containerd.containers.list({ filters: [`labels."${LABEL.uid}"`] }, { signal })
+  return new Set(containers.map(({ labels }) => labels[LABEL.uid]))
+}
+
 function foldersOf(host: Host): string[] {
   try {
     return readdirSync(join(host.root, 'machines'))
@@ -43,12 +53,17 @@ function foldersOf(host: Host): string[] {
 }
 
 function isAbandoned(host: Host, name: string): boolean {
-  const { path } = machineFolder(host.root, name)
+  const { path, daemon } = machineFolder(host.root, name)
   try {
-    if (name.startsWith(GONE)) rmSync(path, { recursive: true, force: true })
-    else if (claimsOn(path) === 'dead') return true
+    if (name.startsWith(GONE)) {
+      rmSync(path, { recursive: true, force: true })
+      return false
+    }
+    const claims = claimsOn(path)
+    if (claims === 'dead') return true
+    if (claims === 'none' && readdirSync(path).length > 0) return readFileSync(daemon, 'utf8') === host.options.socketPath
     // Made, and its maker killed before the claim was in it. Of one that is in use this fails.
-    else if (Date.now() - statSync(path).mtimeMs > CLAIMED_MS) rmdirSync(path)
+    if (Date.now() - statSync(path).mtimeMs > CLAIMED_MS) rmdirSync(path)
     return false
   } catch {
     return false

@@ -48,3 +48,13 @@ export async function runChecked(file: string, args: readonly string[], signal?:
   if (code !== 0) throw new Error(`${file} ${args[0] ?? ''} failed: ${stderr.trim() || `exit ${code}`}`)
   return stdout
 }
+
+/** Whether there is a process of this number. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { conformance, shellCommand, type Workload } from '@vmkit/conformance'
 import { afterAll, beforeAll, describe, it } from 'vitest'
 import { type ContainerdOptions, containerd } from '../src/driver.js'
+import { hasCode } from '../src/grpc/errors.js'
 import { ownDaemon, removeDefaultNetwork } from './daemon.js'
-import { archiveOf, backendEnv, connect, ensureTestImage, IMAGE, pushTestImage, sockets, testImage } from './engine.js'
+import { archiveOf, backendEnv, connect, dropNamespace, ensureTestImage, IMAGE, pushTestImage, sockets, testImage } from './engine.js'
 
 const runner = { describe, it, before: beforeAll, after: afterAll }
 
@@ -16,14 +17,20 @@ function command(workload: Workload): string[] {
 }
 
 async function fixture(socketPath: string | undefined, extra: Partial<ContainerdOptions> = {}) {
-  const { namespace = 'vmkit-kit' } = extra
+  // Of this run alone, so that what another run has is not counted as left by this one.
+  const namespace = `vmkit-kit${extra.namespace ?? ''}-${process.pid}`
   const stateDir = mkdtempSync(join(tmpdir(), 'vmkit-containerd-kit-'))
-  const options = { namespace, stateDir, socketPath: socketPath ?? '/run/vmkit-no-such.sock', ...extra }
+  const options = { stateDir, socketPath: socketPath ?? '/run/vmkit-no-such.sock', ...extra, namespace }
   if (socketPath !== undefined) await ensureTestImage(socketPath, namespace)
   afterAll(async () => {
     await removeDefaultNetwork(options)
-    rmSync(stateDir, { recursive: true, force: true })
+    if (socketPath === undefined) return
+    await dropNamespace(socketPath, namespace).catch((error: unknown) => {
+      // A daemon of this run alone has gone before it.
+      if (!hasCode(error, 'BACKEND_UNAVAILABLE')) throw error
+    })
   })
+  afterAll(() => rmSync(stateDir, { recursive: true, force: true }))
   return {
     runner,
     createDriver: () => containerd(options),
@@ -89,7 +96,7 @@ const registry = backendEnv('VMKIT_REGISTRY')
 
 conformance({
   ...(await fixture(sockets['1.6'])),
-  ...(target === undefined ? {} : { createTarget: (await fixture(target, { namespace: 'vmkit-kit-target' })).createDriver }),
+  ...(target === undefined ? {} : { createTarget: (await fixture(target, { namespace: '-target' })).createDriver }),
   ...(registry === undefined ? {} : { images: await imagesOf(registry) }),
 })
 
@@ -99,7 +106,7 @@ for (const version of ['1.7', '2'] as const) {
   const like = sockets[version]
   const own = like === undefined ? undefined : await ownDaemon(like)
   conformance({
-    ...(await fixture(own?.socketPath, version === '2' ? { logs: { mode: 'timestamps' } } : {})),
+    ...(await fixture(own?.socketPath, { namespace: `-${version}`, ...(version === '2' ? { logs: { mode: 'timestamps' } } : {}) })),
     variant: version,
     only: ['lifecycle', 'exit', 'logs', 'exec', 'exec-streams', 'events', 'restart', 'snapshot', 'backend-down'],
     ...(own ? { disrupt: { down: own.stop, up: own.start } } : {}),

@@ -122,3 +122,16 @@ export function registryCredentials(target: string): { username: string; passwor
   const [username = '', password = ''] = (backendEnv('VMKIT_PRIVATE_REGISTRY_AUTH') ?? ':').split(':')
   return { username, password }
 }
+
+/** With the images in it; a machine, a lease or a snapshot that is left keeps it from going, which is an error. */
+export async function dropNamespace(socketPath: string, namespace: string): Promise<void> {
+  const link = connect(socketPath, namespace)
+  try {
+    const containerd = await link.get()
+    const { images } = await containerd.images.list({})
+    for (const { name } of images) await containerd.images.delete({ name, sync: true })
+    await containerd.namespaces.delete({ name: namespace })
+  } finally {
+    link.close()
+  }
+}

@@ -23,6 +23,7 @@ export { openRegistry, type RegistryOpenOptions } from './registry/open.js'
 export type { RegistryOptions } from './registry/options.js'
 export { pushImage } from './registry/push.js'
 export type { BlobOptions, ErrorContext, ImageDocument, ImageSource, OpenOptions } from './source.js'
+export { type Spooled, spool } from './spool.js'
 export {
   ANNOTATIONS,
   type ContainerConfig,

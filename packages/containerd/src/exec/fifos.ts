@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { privateFolder } from '../state-dir.js'
-import { runChecked } from '../tool.js'
+import { isAlive, runChecked } from '../tool.js'
 
 const BATCH = 24
 
@@ -65,14 +65,5 @@ function removeOrphans(parent: string): void {
   for (const name of readdirSync(parent)) {
     const pid = Number(name.split('.')[0])
     if (!Number.isInteger(pid) || !isAlive(pid)) rmSync(join(parent, name), { recursive: true, force: true })
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }

@@ -10,6 +10,7 @@ import {
   readlinkSync,
   rmdirSync,
   type Stats,
+  statSync,
   symlinkSync,
   unlinkSync,
 } from 'node:fs'
@@ -28,13 +29,20 @@ const loadTar = () => import('tar-stream')
 
 type EntryHeader = Partial<Header> & { name: string }
 
-/** `path` and what is below it. Devices and sockets are left out: a tar of them is no content. */
-export async function* packIn(root: string, path: string): AsyncGenerator<Uint8Array> {
+/**
+ * `path` and what is below it. Devices and sockets are left out: a tar of them is no content. `self`: an entry for the root too, whose
+ * owner and mode travel then.
+ */
+export async function* packIn(root: string, path: string, { self = false } = {}): AsyncGenerator<Uint8Array> {
   const { pack: newPack } = await loadTar()
   const pack = newPack()
   const filling = at(root, path, { followLast: true }, async ({ folder, name, resolved }) => {
     const base = posix.basename(resolved) || '.'
     if (name === '') {
+      if (self) {
+        const { mode, uid, gid, mtime } = statSync(folder.path)
+        await entry(pack, { name: './', type: 'directory', mode: mode & 0o7777, uid, gid, mtime })
+      }
       for (const child of readdirSync(folder.path)) await packChild(pack, folder, child, `./${child}`)
       return
     }
@@ -153,18 +161,33 @@ async function place(
   }
 }
 
-function makeFolder(root: string, path: string, bits: { uid: number; gid: number; mode: number } | undefined): void {
+interface Bits {
+  uid: number
+  gid: number
+  mode: number
+}
+
+function setBits({ path }: Folder, bits: Bits | undefined): void {
+  if (!bits) return
+  lchownSync(`${path}/.`, bits.uid, bits.gid)
+  chmodSync(`${path}/.`, bits.mode)
+}
+
+function makeFolder(root: string, path: string, bits: Bits | undefined): void {
   const { folder, name } = walk(root, path, { followLast: true, makeParents: true })
   try {
-    if (name === '' || name === '..') return
+    if (name === '..') return
+    if (name === '') {
+      setBits(folder, bits)
+      return
+    }
     const stat = statChild(folder, name)
     if (stat && !stat.isDirectory()) throw new VMKitError('GUEST_ERROR', `${path} is there already and is not a folder`)
     if (!stat) mkdirSync(`${folder.path}/${name}`, { mode: 0o755 })
     if (!bits) return
     const made = openChildFolder(folder, name)
     try {
-      lchownSync(`${made.path}/.`, bits.uid, bits.gid)
-      chmodSync(`${made.path}/.`, bits.mode)
+      setBits(made, bits)
     } finally {
       made.close()
     }

@@ -121,8 +121,12 @@ function isLocked(error: unknown): boolean {
   return error instanceof VMKitError && /\bref \S+ locked\b/.test(error.message)
 }
 
+/** containerd's words, or those of `@vmkit/oci`: what was written so far is worth nothing. */
 function isDigestMismatch(error: unknown): boolean {
-  return error instanceof VMKitError && /unexpected commit (digest|size)|failed size validation/i.test(error.message)
+  return (
+    error instanceof VMKitError &&
+    /unexpected commit (digest|size)|failed size validation|has the digest|is longer than/i.test(error.message)
+  )
 }
 
 /** Gathers small chunks and splits large ones. */

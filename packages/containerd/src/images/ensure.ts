@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { type CallContext, type MachineConfig, VMKitError } from '@vmkit/core/driver'
-import { type ImageConfig, type ImageSource, isImagePath, openImage as openAny } from '@vmkit/oci'
+import { type ImageConfig, type ImageSource, isImagePath, openImage as openAny, parsePlatform } from '@vmkit/oci'
 import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
 import type { ImageAccess } from './access.js'
@@ -24,30 +24,84 @@ export interface MachineImage {
 }
 
 /**
- * The image of a config, pulled or imported as `pull` says, and unpacked. The lease holds its snapshots until the machine does.
+ * The image of a config, pulled, imported or copied from a folder, and unpacked. The lease holds its snapshots until the machine does.
  * @throws `IMAGE_NOT_FOUND`, `INVALID_CONFIG` for a reference or archive that is none
  */
-export async function ensureImage(access: ImageAccess, config: MachineConfig, lease: string, ctx: CallContext): Promise<MachineImage> {
+export async function ensureImage(
+  access: ImageAccess,
+  config: MachineConfig,
+  lease: string,
+  ctx: CallContext,
+  platform?: string,
+): Promise<MachineImage> {
   const { driver } = access
-  const { image, pull } = config
+  const { image, pull, rootfs } = config
+  if (rootfs !== undefined) return (await import('./folder.js')).folderImage(access, rootfs, lease, ctx)
   if (image === undefined)
     throw new VMKitError('INVALID_CONFIG', 'A container needs an image or a rootfs', { driver, field: 'config.image' })
   const containerd = await access.containerd()
   const path = isPath(image)
-  const name = path ? await importFile(access, image, ctx) : imageName(image, driver)
-  if (!path && pull === 'always') await pullImage(access, { reference: image }, ctx)
+  const name = path ? await importFile(access, image, ctx, platform) : imageName(image, driver)
+  if (!path && pull === 'always') await pullImage(access, { reference: image, platform }, ctx)
   try {
-    return await unpacked(access, containerd, name, lease, ctx)
+    return await unpacked(access, containerd, name, { platform, lease }, ctx)
   } catch (error) {
     if (path || pull !== 'missing' || !hasCode(error, 'IMAGE_NOT_FOUND')) throw error
   }
-  await pullImage(access, { reference: image }, ctx)
-  return unpacked(access, containerd, name, lease, ctx)
+  await pullImage(access, { reference: image, platform }, ctx)
+  return unpacked(access, containerd, name, { platform, lease }, ctx)
 }
 
-async function unpacked(access: ImageAccess, containerd: Containerd, name: string, lease: string, ctx: CallContext): Promise<MachineImage> {
-  await using source = await openImage(containerd, name, { signal: ctx.signal })
-  return unpackSource(access, source, { name, isNamed: true }, lease, ctx)
+/** What is known of images that were found whole, by the digest of their outermost document, which never means anything else. */
+const seen = new WeakMap<Containerd, Map<string, Omit<MachineImage, 'name'>>>()
+const MOST_SEEN = 64
+
+/**
+ * The image of a config when this program has made a machine of it before, and the daemon still has it by its name: one call instead of
+ * a dozen. Its snapshot may be gone, which who builds on it is told. `undefined`: ask `ensureImage`.
+ */
+export async function presentImage(access: ImageAccess, config: MachineConfig, { signal }: CallContext): Promise<MachineImage | undefined> {
+  const { image, pull, rootfs } = config
+  if (image === undefined || rootfs !== undefined || pull === 'always' || isPath(image)) return undefined
+  const containerd = await access.containerd()
+  const known = seen.get(containerd)
+  if (!known) return undefined
+  const name = imageName(image, access.driver)
+  const { image: found } = await containerd.images.get({ name }, { signal }).catch((error: unknown) => {
+    if (hasCode(error, 'NOT_FOUND')) return { image: undefined }
+    throw error
+  })
+  const of = known.get(found?.target?.digest ?? '')
+  return of && { ...of, name }
+}
+
+function remember(containerd: Containerd, digest: string, { name: _name, ...image }: MachineImage): void {
+  const known = seen.get(containerd) ?? new Map<string, Omit<MachineImage, 'name'>>()
+  seen.set(containerd, known.set(digest, image))
+  const [oldest] = known.keys()
+  if (known.size > MOST_SEEN && oldest !== undefined) known.delete(oldest)
+}
+
+async function unpacked(
+  access: ImageAccess,
+  containerd: Containerd,
+  name: string,
+  { platform, lease }: { platform: string | undefined; lease: string },
+  ctx: CallContext,
+): Promise<MachineImage> {
+  await using source = await openImage(containerd, name, { platform, signal: ctx.signal })
+  requirePlatform(source, name, platform, access.driver)
+  const image = await unpackSource(access, source, { name, isNamed: true }, lease, ctx)
+  if (platform === undefined) remember(containerd, (source.documents[0]?.descriptor ?? source.descriptor).digest, image)
+  return image
+}
+
+/** An index has a choice of platforms, and is asked for one; a manifest alone is of the one that its config tells. */
+function requirePlatform({ config }: ImageSource, name: string, platform: string | undefined, driver: string): void {
+  if (platform === undefined) return
+  const { os, architecture } = parsePlatform(platform)
+  if (config.os === os && config.architecture === architecture) return
+  throw new VMKitError('IMAGE_NOT_FOUND', `The image ${name} is of ${config.os}/${config.architecture}, not of ${platform}`, { driver })
 }
 
 /**
@@ -77,12 +131,12 @@ export async function unpackSource(
 const isPath = (image: string) => isImagePath(image) || /^(oci|oci-archive|docker-archive):/.test(image)
 
 /** An archive or layout on this host. One without a name of its own gets one by its content. */
-async function importFile(access: ImageAccess, path: string, ctx: CallContext): Promise<string> {
+async function importFile(access: ImageAccess, path: string, ctx: CallContext, platform?: string): Promise<string> {
   const { driver } = access
   if (isImagePath(path) && (await stat(path).catch(() => undefined)) === undefined) {
     throw new VMKitError('INVALID_CONFIG', `There is no image at ${path}`, { driver, field: 'config.image' })
   }
-  await using source = await openAny(path, { signal: ctx.signal, errors: { driver, field: 'config.image' } })
+  await using source = await openAny(path, { platform, signal: ctx.signal, errors: { driver, field: 'config.image' } })
   const name = source.reference ?? imageName(`localhost/vmkit/import:${source.descriptor.digest.replace(':', '-')}`, driver)
   await placeImage(access, source, { name }, ctx)
   return name

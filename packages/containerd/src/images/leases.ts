@@ -1,7 +1,7 @@
 /** Leases: what is made under one is not collected as garbage before it ends. */
 import { randomUUID } from 'node:crypto'
 import type { Containerd } from '../grpc/connection.js'
-import { abortReason } from '../grpc/errors.js'
+import { abortReason, hasCode } from '../grpc/errors.js'
 
 /** A process that is killed leaves its lease: containerd drops it, and what only it held, after so long. */
 const LEASE_HOURS = 6
@@ -9,7 +9,7 @@ const LEASE_LABEL = 'io.vmkit.lease'
 
 export interface Lease {
   id: string
-  /** Never rejects: a daemon that is gone drops the lease by its expiry. */
+  /** Never rejects: of a daemon that is gone, the next call that makes a lease ends this one too. */
   end(): Promise<void>
 }
 
@@ -19,6 +19,7 @@ export const makersLease = (uid: string): string => `vmkit-${uid}`
 export async function openLease(containerd: Containerd, signal: AbortSignal, id = `vmkit-${randomUUID()}`): Promise<Lease> {
   const expires = new Date(Date.now() + LEASE_HOURS * 3_600_000)
   if (signal.aborted) throw abortReason(signal)
+  await payDebts(containerd)
   // Not under `signal`: the daemon would go on with it, and nobody would end it.
   await containerd.leases.create({ id, labels: { 'containerd.io/gc.expire': expires.toISOString(), [LEASE_LABEL]: 'true' } })
   return {
@@ -28,9 +29,22 @@ export async function openLease(containerd: Containerd, signal: AbortSignal, id 
   }
 }
 
+/** Leases that could not be ended, as their daemon was away: they go before the next one is made, and else by their expiry. */
+const owed = new WeakMap<Containerd, Set<string>>()
+
+async function payDebts(containerd: Containerd): Promise<void> {
+  const ids = owed.get(containerd)
+  if (!ids) return
+  owed.delete(containerd)
+  for (const id of ids) await endLease(containerd, id)
+}
+
 /** Never rejects, also when there is none. */
 export async function endLease(containerd: Containerd, id: string): Promise<void> {
-  await containerd.leases.delete({ id }, { timeoutMs: 5000 }).catch(() => undefined)
+  await containerd.leases.delete({ id }, { timeoutMs: 5000 }).catch((error: unknown) => {
+    if (hasCode(error, 'NOT_FOUND')) return
+    owed.set(containerd, (owed.get(containerd) ?? new Set()).add(id))
+  })
 }
 
 /** Runs `work` under a lease, which ends with it, however it ends. */

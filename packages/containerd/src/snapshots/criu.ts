@@ -7,47 +7,68 @@ import { runTool } from '../tool.js'
 /** `criu check` asks the kernel for each feature, once. */
 const CHECK_TIMEOUT_MS = 10_000
 
-/** Why memory cannot be saved; `undefined` when it can. The kernel is asked once per program and kernel: `memo` keeps the answer. */
-export async function criuMissing(socketPath: string, runtime: string, memo: string): Promise<string | undefined> {
-  if (!/runc/.test(runtime)) return `only the runtime runc is known to save memory, and this one is ${runtime}`
-  const path = daemonPath(socketPath)
-  if (path === undefined) return 'it cannot be seen which programs containerd finds: its process is not visible to this one'
-  const criu = findProgram('criu', path)
-  if (criu === undefined) return 'CRIU is not on the PATH of containerd; the package is called criu'
-  const { mtimeMs, size } = statSync(criu)
-  const subject = `${criu} ${mtimeMs} ${size} ${release()}`
-  const known = recall(memo, subject)
-  if (known !== undefined) return known === '' ? undefined : known
-  const reason = await check(criu)
-  writeFileSync(memo, JSON.stringify({ subject, reason: reason ?? '' }), { mode: 0o600 })
-  return reason
+export interface Criu {
+  /** Why memory cannot be saved; absent when it can. */
+  missing?: string
+  version?: string
 }
 
-function recall(memo: string, subject: string): string | undefined {
+/** The kernel and the program are asked once for each daemon, program and kernel: `memo` keeps the answer. */
+export async function findCriu(socketPath: string, runtime: string, memo: string): Promise<Criu> {
+  if (!/runc/.test(runtime)) return { missing: `only the runtime runc is known to save memory, and this one is ${runtime}` }
+  const inode = listenerInode(socketPath)
+  const known = recall(memo)
+  // A socket keeps its number while its daemon listens, and no other one has it until the next boot.
+  const daemon = `${bootId()} ${inode}`
+  const path = known?.daemon === daemon ? known.path : daemonPath(inode)
+  if (path === undefined) return { missing: 'it cannot be seen which programs containerd finds: its process is not visible to this one' }
+  const criu = findProgram('criu', path)
+  if (criu === undefined) return { missing: 'CRIU is not on the PATH of containerd; the package is called criu' }
+  const { mtimeMs, size } = statSync(criu)
+  const subject = `${criu} ${mtimeMs} ${size} ${release()}`
+  if (known?.daemon === daemon && known.subject === subject) return known.found
+  const found = known?.subject === subject ? known.found : await check(criu)
+  writeFileSync(memo, JSON.stringify({ daemon, path, subject, found } satisfies Memo), { mode: 0o600 })
+  return found
+}
+
+interface Memo {
+  daemon: string
+  path: string
+  subject: string
+  found: Criu
+}
+
+function recall(memo: string): Memo | undefined {
   try {
-    const kept = JSON.parse(readFileSync(memo, 'utf8')) as { subject: string; reason: string }
-    return kept.subject === subject ? kept.reason : undefined
+    const kept = JSON.parse(readFileSync(memo, 'utf8')) as Partial<Memo>
+    return kept.found && (kept as Memo)
   } catch {
     return undefined
   }
 }
 
-async function check(criu: string): Promise<string | undefined> {
-  const { code, stderr } = await runTool(criu, ['check'], { signal: AbortSignal.timeout(CHECK_TIMEOUT_MS) }).catch((error: unknown) => ({
-    code: -1,
-    stderr: String(error),
-  }))
-  if (code === 0) return undefined
+const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
+
+async function check(criu: string): Promise<Criu> {
+  const run = (argument: string) =>
+    runTool(criu, [argument], { signal: AbortSignal.timeout(CHECK_TIMEOUT_MS) }).catch((error: unknown) => ({
+      code: -1,
+      stdout: '',
+      stderr: String(error),
+    }))
+  const [{ code, stderr }, { stdout }] = await Promise.all([run('check'), run('--version')])
+  const version = /Version:\s*(\S+)/.exec(stdout)?.[1]
+  if (code === 0) return { version }
   const said = stderr
     .split('\n')
     .find((line) => /Error|error/.test(line))
     ?.replace(/^\(\d+\.\d+\)\s*/, '')
-  return `CRIU does not work on this kernel: ${said ?? `criu check ended with ${code}`}`
+  return { version, missing: `CRIU does not work on this kernel: ${said ?? `criu check ended with ${code}`}` }
 }
 
 /** PATH of the process that listens on the socket. */
-function daemonPath(socketPath: string): string | undefined {
-  const inode = listenerInode(socketPath)
+function daemonPath(inode: string | undefined): string | undefined {
   if (inode === undefined) return undefined
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {

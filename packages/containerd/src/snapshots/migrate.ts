@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import {
   type CallContext,
+  type Capability,
   type MachineConfig,
   type MachineRef,
   type MigrationOffer,
@@ -30,9 +31,10 @@ import { machineOptions } from '../machine-options.js'
 import { checkNetworks } from '../net/networks.js'
 import { remove } from '../task/delete.js'
 import { startTask } from '../task/start.js'
-import { refuseVolumes } from './bundle.js'
+import { dropVolumes, incomingVolumes, refuseTakenVolumes } from '../volumes.js'
 import { checkpointTask, holdMemory } from './checkpoint.js'
 import { commitRootfs } from './commit.js'
+import { fillVolumes, packVolumes } from './volume-tars.js'
 
 interface Ticket extends MigrationTicket {
   socketPath: string
@@ -44,6 +46,9 @@ interface Ticket extends MigrationTicket {
 /** On the image that arrives: the descriptor of the memory that belongs to it, as JSON. */
 const MEMORY_LABEL = 'io.vmkit.incoming.memory'
 
+/** On the same image: the tar of a volume, which the collector of garbage leaves alone for it (containerd's docs/garbage-collection.md). */
+const volumeLabel = (index: number) => `containerd.io/gc.ref.content.vmkit-volume-${index}`
+
 const nameOf = ({ id }: Pick<MigrationTicket, 'id'>) => `vmkit.local/incoming/${id}:1`
 
 export async function prepareIncoming(host: Host, { config, live }: MigrationOffer, ctx: CallContext): Promise<MigrationTicket> {
@@ -52,10 +57,16 @@ export async function prepareIncoming(host: Host, { config, live }: MigrationOff
   // What this host cannot honour is said before anything is sent.
   machineOptions(config, driver)
   checkNetworks(host, config)
-  if (config.volumes.length > 0)
-    throw unsupported(host, 'config.volumes', 'The content of volumes does not migrate, and this machine has some')
+  if (live && config.volumes.length > 0)
+    throw unsupported(host, 'config.volumes', 'A machine that runs has its volumes open, which it could not take along', 'migrate.live')
+  refuseTakenVolumes(host, config.volumes)
   if (live && config.ports.length > 0) {
-    throw unsupported(host, 'config.ports', 'Source and target share this host, so a machine that runs holds its ports until it is gone')
+    throw unsupported(
+      host,
+      'config.ports',
+      'Source and target share this host, so a machine that runs holds its ports until it is gone',
+      'migrate.live',
+    )
   }
   const ticket: Ticket = { driver, id: randomUUID(), socketPath: options.socketPath, namespace: options.namespace, config, live }
   return ticket
@@ -88,13 +99,12 @@ export async function migrateOut(
     return await withLock({ id, folder: found.folder.path }, 'migrate', ctx.signal, () =>
       withLease(source, ctx, async (lease) => {
         const machine = await findMachine(host, id, ctx)
-        refuseVolumes(host, machine, 'migrate.cold')
         const frozenAt = performance.now()
         if (live) await freeze(host, machine)
         try {
           const memory = live ? await checkpointTask(host, machine, lease, ctx) : undefined
           const { descriptor } = await commitRootfs(host, machine, lease, ctx)
-          const bytes = await send(host, link, { ticket, descriptor, memory }, ctx)
+          const bytes = await send(host, link, { ticket, descriptor, memory, volumes: machine.record.config.volumes }, ctx)
           // A live one stays frozen: if the target cannot go on, this one can.
           return { downtimeMs: live ? performance.now() - frozenAt : 0, bytes }
         } catch (error) {
@@ -120,36 +130,52 @@ interface Shipment {
   ticket: MigrationTicket
   descriptor: Descriptor
   memory: Descriptor | undefined
+  volumes: MachineConfig['volumes']
 }
 
 /** Returns how many bytes were sent: what the target had already is not among them. */
 async function send(
   host: Host,
   link: ReturnType<typeof connection>,
-  { ticket, descriptor, memory }: Shipment,
+  { ticket, descriptor, memory, volumes }: Shipment,
   ctx: CallContext,
 ): Promise<number> {
   const source = await host.containerd()
   const target = await link.get()
   let bytes = 0
-  const counted = async function* (digest: string, offset: number) {
-    for await (const chunk of readBlob(source, digest, { signal: ctx.signal, offset })) {
+  async function* counted(content: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of content) {
       bytes += chunk.length
       ctx.report({ phase: 'transfer', current: bytes, total: null, unit: 'bytes' })
       yield chunk
     }
   }
+  const { signal } = ctx
+  const stored = (digest: string, offset: number) => counted(readBlob(source, digest, { signal, offset }))
   await using image = await openStored(source, nameOf(ticket), descriptor, { signal: ctx.signal })
-  const counting = { ...image, blob: ({ digest }: Descriptor, options?: { offset?: number }) => counted(digest, options?.offset ?? 0) }
-  const labels = { [INTERNAL_IMAGE_LABEL]: 'incoming', ...(memory ? { [MEMORY_LABEL]: JSON.stringify(memory) } : {}) }
-  await withLease(target, ctx, async (lease) => {
-    if (memory) {
-      const content = (offset: number) => counted(memory.digest, offset)
-      await writeBlob(target, { descriptor: memory, content, lease, signal: ctx.signal })
+  const counting = { ...image, blob: ({ digest }: Descriptor, options?: { offset?: number }) => stored(digest, options?.offset ?? 0) }
+  const tars = await packVolumes(host, volumes, ctx)
+  try {
+    const labels = {
+      [INTERNAL_IMAGE_LABEL]: 'incoming',
+      ...(memory ? { [MEMORY_LABEL]: JSON.stringify(memory) } : {}),
+      ...Object.fromEntries(tars.map(({ digest }, index) => [volumeLabel(index), digest])),
     }
-    await placeImage(imageAccess(link, {}), counting, { name: nameOf(ticket), labels }, ctx)
-    if (memory) await holdMemory(target, descriptor.digest, memory.digest, ctx)
-  })
+    await withLease(target, ctx, async (lease) => {
+      if (memory) {
+        const content = (offset: number) => stored(memory.digest, offset)
+        await writeBlob(target, { descriptor: memory, content, lease, signal })
+      }
+      for (const { digest, size, read } of tars) {
+        const descriptor = { mediaType: 'application/x-tar', digest, size }
+        await writeBlob(target, { descriptor, content: (offset) => counted(read({ offset })), lease, signal })
+      }
+      await placeImage(imageAccess(link, {}), counting, { name: nameOf(ticket), labels }, ctx)
+      if (memory) await holdMemory(target, descriptor.digest, memory.digest, ctx)
+    })
+  } finally {
+    for (const tar of tars) await tar.remove()
+  }
   return bytes
 }
 
@@ -170,11 +196,21 @@ export async function finishIncoming(host: Host, ticket: MigrationTicket, ctx: C
     await using source = await openStored(containerd, name, root, { signal: ctx.signal })
     return unpackSource(host.images, source, { name: config.image ?? '', isNamed: false }, lease, ctx)
   }
-  const id = await createMachine(host, config, ctx, { image: variant, skipFiles: true, extra: { incoming: ticket.id } })
-  const memory = image.labels[MEMORY_LABEL]
-  if (memory !== undefined) await goOn(host, id, JSON.parse(memory) as Descriptor, ctx)
+  const content = (index: number) => readBlob(containerd, image.labels[volumeLabel(index)] ?? '', { signal: ctx.signal })
+  const undo = await fillVolumes(host, config.volumes, content, ctx, ticket.id)
+  const id = await arrive().catch((error: unknown) => {
+    undo()
+    throw error
+  })
   await forget(host, name)
   return { id }
+
+  async function arrive(): Promise<string> {
+    const made = await createMachine(host, config, ctx, { image: variant, skipFiles: true, extra: { incoming: ticket.id } })
+    const memory = image?.labels[MEMORY_LABEL]
+    if (memory !== undefined) await goOn(host, made, JSON.parse(memory) as Descriptor, ctx)
+    return made
+  }
 }
 
 /** Starts a machine that was just made where its memory was saved. All or nothing. */
@@ -194,6 +230,7 @@ export async function cancelIncoming(host: Host, ticket: MigrationTicket, ctx: C
   for (const { id, record } of await listMachines(host, ctx)) {
     if (record.extra?.incoming === ticket.id) await remove(host, id, true, ctx)
   }
+  dropVolumes(host, incomingVolumes(host, ticket.id))
   await forget(host, nameOf(ticket))
 }
 
@@ -204,6 +241,6 @@ async function forget(host: Host, name: string): Promise<void> {
   })
 }
 
-function unsupported({ driver }: Host, field: string, message: string): VMKitError {
-  return new VMKitError('UNSUPPORTED', message, { driver, field, capability: 'migrate.cold' })
+function unsupported({ driver }: Host, field: string, message: string, capability: Capability): VMKitError {
+  return new VMKitError('UNSUPPORTED', message, { driver, field, capability })
 }

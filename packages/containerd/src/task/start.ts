@@ -1,12 +1,11 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
-import { withLock } from '@vmkit/core/state-folder'
 import type { Descriptor } from '@vmkit/oci'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
 import type { Process } from '../grpc/generated/task_types_pb.js'
-import { findMachine, type Host, type Machine, taskOf, unaborted } from '../host.js'
+import { type Host, lockMachine, type Machine, taskOf, unaborted } from '../host.js'
 import { connectNetworks, releaseNetworks } from '../net/connect.js'
 import { arm, disarm } from '../restart.js'
 import { runtimeOptions } from '../runtime.js'
@@ -16,11 +15,7 @@ import { prepareStreams } from './streams.js'
 
 /** A start that is aborted, or fails, leaves nothing running, and the machine as it was. */
 export async function start(host: Host, id: string, ctx: CallContext): Promise<void> {
-  const { folder } = await findMachine(host, id, ctx)
-  await withLock({ id, folder: folder.path }, 'start', ctx.signal, async () => {
-    // Read again: who held the lock before may have changed it.
-    const machine = await findMachine(host, id, ctx)
-    const task = await taskOf(host, machine.containerId, ctx, id)
+  await lockMachine(host, id, 'start', ctx, async (machine, task) => {
     if (task?.status === TASK_STATUS.running) return
     if (task?.status === TASK_STATUS.paused || task?.status === TASK_STATUS.pausing)
       throw new VMKitError('INVALID_STATE', 'The machine is paused', { driver: host.driver, vmId: id })
@@ -48,9 +43,11 @@ export async function startTask(
   await releaseNetworks(host, machine)
   try {
     await connectNetworks(host, machine, ctx)
-    const streams = await prepareStreams(host, machine)
     const { snapshotter, snapshotKey: key } = container
-    const rootfs = await rootfsMounts(containerd, { snapshotter, key }, { signal: ctx.signal, vmId: id })
+    const [rootfs, streams] = await Promise.all([
+      rootfsMounts(containerd, { snapshotter, key }, { signal: ctx.signal, vmId: id }),
+      prepareStreams(host, machine),
+    ])
     ctx.signal.throwIfAborted()
     writeStarted(machine)
     // The daemon goes on with a call whose client has left: it is awaited, and what it made is removed.

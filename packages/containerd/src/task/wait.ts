@@ -2,12 +2,13 @@ import type { CallContext, VMExit } from '@vmkit/core/driver'
 import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, type Machine, taskOf } from '../host.js'
 import { exitFrom, statusOf, timeOf } from '../inspect.js'
+import { partsOfId } from '../record.js'
 
 /** The exit of the run that goes on, of the last one when it is over, or of the next one when there was none. */
 export async function wait(host: Host, id: string, ctx: CallContext): Promise<VMExit> {
   for (;;) {
-    const machine = await findMachine(host, id, ctx)
-    const task = await taskOf(host, machine.containerId, ctx, id)
+    const { containerId = '' } = partsOfId(id) ?? {}
+    const [machine, task] = await Promise.all([findMachine(host, id, ctx), containerId ? taskOf(host, containerId, ctx, id) : undefined])
     const { state, exit } = statusOf(machine, task)
     if (state === 'stopped' && exit) return exit
     const found = task === undefined ? await nextExit(host, machine, ctx) : await thisExit(host, machine, ctx)

@@ -1,0 +1,28 @@
+import { execFileSync } from 'node:child_process'
+import { expect, it } from 'vitest'
+
+/** Which of Node's own modules a program has loaded that imports the built driver; grpc-js needs HTTP/2, tools need processes. */
+function loadedBy(script: string): string[] {
+  const print =
+    '; console.log(JSON.stringify(process.moduleLoadList.filter((name) => /^NativeModule (http2|child_process|dgram|tls)$/.test(name))))'
+  const args = ['--input-type=module', '-e', `${script}${print}`]
+  return JSON.parse(execFileSync(process.execPath, args, { cwd: import.meta.dirname, encoding: 'utf8' })) as string[]
+}
+
+it('importing the driver and making one loads no gRPC', () => {
+  const made = "import { containerd } from '@vmkit/containerd'; const driver = containerd()"
+  expect(loadedBy(made)).toEqual([])
+  // The same look sees it once it is there: the test above can fail.
+  const ctx = '{ signal: new AbortController().signal, deadline: undefined, report() {} }'
+  const asked = `${made.replace('containerd()', "containerd({ socketPath: '/nowhere.sock', stateDir: '/nowhere' })")}; await driver.list({}, ${ctx}).catch(() => {}); await driver.close()`
+  expect(loadedBy(asked)).toContain('NativeModule http2')
+})
+
+it('a driver that was closed before its first call says so', async () => {
+  const { containerd } = await import('../src/driver.js')
+  const driver = containerd()
+  await driver.close()
+  await expect(driver.list({}, { signal: new AbortController().signal, deadline: undefined, report: () => {} })).rejects.toMatchObject({
+    code: 'INVALID_STATE',
+  })
+})
