@@ -9,24 +9,13 @@ import { engineRows } from '../containerd/rows.js'
 import { importing, packageFolder } from '../driver-costs.js'
 import type { Suite } from '../suite.js'
 
-const IMPORT_MOST_MS = 15
 const FIRST_USE_MOST_MS = 90
 
 /** What the containerd driver adds to its daemon. */
 export const suite: Suite = {
   async *comparisons(run) {
     const cwd = packageFolder('containerd')
-    const core = importing('@vmkit/core')
     const both = importing('@vmkit/core', '@vmkit/containerd')
-    yield {
-      what: 'import @vmkit/containerd',
-      against: 'import core',
-      kind: 'process',
-      unit: 'ms',
-      ours: nodeTime(both, cwd),
-      theirs: nodeTime(core, cwd),
-      bar: { on: 'difference', most: IMPORT_MOST_MS },
-    }
     const found = await findEngine()
     if ('reason' in found) {
       yield { what: 'real daemon', omitted: found.reason }

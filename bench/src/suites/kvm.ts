@@ -3,6 +3,7 @@ import { createManager } from '@vmkit/core'
 import { kvm } from '@vmkit/kvm/driver'
 import { bed, missing, temporary } from '../kvm/bed.js'
 import { bootRows, diskRows, memoryRows, migrationRows } from '../kvm/rows.js'
+import { templateRows } from '../kvm/template-rows.js'
 import type { Suite } from '../suite.js'
 
 /** What the kvm driver adds to QEMU. All under TCG, so that hosts compare. */
@@ -25,6 +26,7 @@ export const suite: Suite = {
       yield* diskRows(place, run)
       yield* migrationRows(place)
       yield* memoryRows(place)
+      yield* templateRows(place)
     } finally {
       await place.close()
     }

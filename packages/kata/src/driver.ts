@@ -9,7 +9,7 @@ import { checkAgain, translate } from './machine-options.js'
 import { guestMetrics } from './metrics.js'
 import { type KataOptions, runtimeOptions, splitOptions } from './options.js'
 import { type KataHost, lookAtHost, refineProbe } from './probe.js'
-import { refuseDiskInGuest, refuseHostSharing } from './refusals.js'
+import { refuseDiskInGuest, refuseForGuest, refuseHostSharing } from './refusals.js'
 import { runtimeName } from './shim.js'
 import { verifiedKill, verifiedResize, verifiedStop } from './verify.js'
 
@@ -32,6 +32,7 @@ export function kata(options?: KataOptions): VMDriver<KataCapabilities> {
       ...(own.configPath === undefined ? {} : { runtimeOptions: runtimeOptions(own.configPath) }),
       annotations(config) {
         refuseHostSharing(config)
+        refuseForGuest(config, host?.config, rest.logs?.mode === 'timestamps')
         checkAgain(config, rulesOf(host))
         return {}
       },

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import type { Rules } from './annotations.js'
 import { kataConfigOf } from './kata-config.js'
 import { checkAgain, type KataMachineOptions, translate } from './machine-options.js'
-import { refuseHostSharing } from './refusals.js'
+import { refuseForGuest, refuseHostSharing } from './refusals.js'
 
 const host = (section: Record<string, unknown> = {}, kind: Rules['kind'] = 'go'): Rules => ({
   kind,
@@ -146,4 +146,26 @@ it.each<[object, string]>([
   expect(() => refuseHostSharing(parseConfig({ image: 'x', ...config } as never))).toThrow(
     expect.objectContaining({ code: 'UNSUPPORTED', field }),
   )
+})
+
+describe('what does not come into a guest is refused', () => {
+  const config = (given: object) => parseConfig({ command: ['x'], ...given } as never)
+  const firecracker = kataConfigOf('/etc/kata.toml', { hypervisor: { firecracker: {} } })
+  const unshared = kataConfigOf('/etc/kata.toml', { hypervisor: { qemu: { shared_fs: 'none' } } })
+
+  it('a folder as the root file system', () => {
+    for (const host of [firecracker, unshared])
+      expect(() => refuseForGuest(config({ rootfs: '/srv/root' }), host, false)).toThrow(
+        expect.objectContaining({ code: 'UNSUPPORTED', field: 'config.rootfs' }),
+      )
+    expect(() => refuseForGuest(config({ image: 'x' }), firecracker, false)).not.toThrow()
+    expect(() => refuseForGuest(config({ rootfs: '/srv/root' }), open('go').config, false)).not.toThrow()
+  })
+
+  it('a stdin beside a logger', () => {
+    expect(() => refuseForGuest(config({ image: 'x', stdin: true }), undefined, true)).toThrow(
+      expect.objectContaining({ code: 'UNSUPPORTED', field: 'config.stdin' }),
+    )
+    expect(() => refuseForGuest(config({ image: 'x', stdin: true }), undefined, false)).not.toThrow()
+  })
 })

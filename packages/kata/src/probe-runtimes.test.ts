@@ -130,6 +130,7 @@ describe('the probe', () => {
     const { available, reason, details, ...rest } = await look(runtime)
     expect({ available, reason, engine: rest.engine }).toEqual({ available: true, reason: undefined, engine })
     expect(details).toMatchObject({ runtime: name, hypervisor, '/dev/kvm': 'there', '/dev/vhost-vsock': 'there' })
+    expect(details?.pause).toContain('of the container')
     const loggers = engine.includes('runtime-rs') ? { restart: expect.stringContaining('logger'), 'logs.since': expect.any(String) } : {}
     expect(rest.missing).toEqual({
       ...loggers,

@@ -4,7 +4,7 @@ import { VMKitError } from '@vmkit/core/driver'
 import { NEVER } from './capabilities.js'
 import { type KataConfig, readKataConfig } from './kata-config.js'
 import type { OwnOptions } from './options.js'
-import { BLOCK_SNAPSHOTTERS } from './refusals.js'
+import { BLOCK_SNAPSHOTTERS, whyNoFolders } from './refusals.js'
 import { findConfig, findShim, runtimeName, type ShimVersion, shimVersion } from './shim.js'
 
 /** What this host has of Kata. */
@@ -106,13 +106,8 @@ function whyNot(
 /** What the hypervisor or its configuration takes away. */
 function missingOf(config: KataConfig | undefined): Missing {
   if (!config) return {}
-  const { hypervisor, sharedFs, confidentialGuest, staticResources } = config
-  const noFiles =
-    hypervisor === 'firecracker'
-      ? 'Firecracker shares no files with its guest'
-      : sharedFs === 'none'
-        ? `${config.path} has shared_fs = "none": no folder of the host comes into the guest`
-        : undefined
+  const { hypervisor, confidentialGuest, staticResources } = config
+  const noFiles = whyNoFolders(config)
   const noGrowth =
     hypervisor === 'firecracker'
       ? 'Firecracker cannot add CPUs or memory to a running guest'

@@ -1,5 +1,6 @@
 import { type CallContext, type MachineConfig, VMKitError } from '@vmkit/core/driver'
 import type { Inner } from './inner.js'
+import type { KataConfig } from './kata-config.js'
 
 export function unsupported(field: string, message: string, hint?: string): VMKitError {
   return new VMKitError('UNSUPPORTED', message, { driver: 'kata', operation: 'create', field, hint })
@@ -26,6 +27,27 @@ export function refuseHostSharing({ networks, devices, driverOptions }: MachineC
       )
     }
   }
+}
+
+/** What the VM, or the shim around it, does not take. @throws VMKitError `UNSUPPORTED` */
+export function refuseForGuest({ rootfs, stdin }: MachineConfig, config: KataConfig | undefined, hasLogger: boolean): void {
+  const noFolders = whyNoFolders(config)
+  if (rootfs !== undefined && noFolders !== undefined)
+    throw unsupported('config.rootfs', `A folder cannot be the root file system: ${noFolders}`)
+  if (stdin && hasLogger) {
+    throw unsupported(
+      'config.stdin',
+      "Kata's shim gives a process no stdin when a logger takes its output",
+      "Leave out the option `logs: { mode: 'timestamps' }`",
+    )
+  }
+}
+
+/** Why no folder of this host comes into the guest. */
+export function whyNoFolders(config: KataConfig | undefined): string | undefined {
+  if (config?.hypervisor === 'firecracker') return 'Firecracker shares no files with its guest'
+  if (config?.sharedFs === 'none') return `${config.path} has shared_fs = "none": no folder of the host comes into the guest`
+  return undefined
 }
 
 /** Snapshotters whose snapshots are block devices: Kata hands the device to the guest, which mounts it. */

@@ -17,7 +17,7 @@ import { check } from './create.js'
 import { inspectDisk } from './disk/image-file.js'
 import { ownDisks } from './disk/own-disks.js'
 import { flatten } from './disk/qemu-img.js'
-import { DRIVER, systemError } from './errors.js'
+import { DRIVER, systemError, unsupportedField } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
 import { missingOf } from './missing.js'
@@ -117,6 +117,9 @@ export async function importBundle(
   const config = { ...bundle.config, name: name ?? bundle.config.name, labels: { ...bundle.config.labels, ...labels } }
   const options = machineOptions(config)
   check(config, options)
+  // Their content is in the bundle of a driver that carries it, and would be lost here.
+  if (config.volumes.length > 0)
+    throw unsupportedField('config.volumes', 'the content of volumes is not taken from a bundle', { operation: 'importBundle' })
   await host.qemu()
   host.store.cleanUp()
   const machine = await host.store.add({ ...newIdentity(), name: config.name, createdAt: Date.now(), config }, async (folder) => {

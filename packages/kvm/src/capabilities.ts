@@ -20,6 +20,7 @@ export const capabilities = Object.freeze({
   resize: true,
   devices: 'probe',
   mounts: 'probe',
+  volumes: 'probe',
   ports: true,
   'limits.cpu': true,
   'limits.memory': true,

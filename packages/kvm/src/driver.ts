@@ -1,4 +1,5 @@
 import type { VMDriver } from '@vmkit/core/driver'
+import type { GuestInfo } from './about/guest-info.js'
 import { adoption } from './adoption.js'
 import { guestFiles } from './agent/files.js'
 import { kvmImages } from './boot/image-store.js'
@@ -9,14 +10,17 @@ import { attachDevice, detachDevice } from './devices.js'
 import { DRIVER } from './errors.js'
 import { readEvents } from './events.js'
 import { makeHost } from './host.js'
-import { kill, pause, remove, start, stop, wait } from './lifecycle.js'
+import { remove, start, stop } from './lifecycle.js'
 import { readLogs } from './logs.js'
 import type { Incomings } from './migrate/incoming.js'
 import { type KvmOptions, resolveOptions } from './options.js'
+import { kill, pause, reset, wait } from './running.js'
 import { screenshot, vncEndpoint } from './screen.js'
 import { statusOf } from './state/run.js'
 import { infoOf, summaryOf } from './status.js'
+import { kvmVolumes } from './volumes.js'
 
+export type { GuestAddress, GuestInfo, GuestInterface } from './about/guest-info.js'
 export type { KvmMachineOptions } from './machine-options.js'
 export type { KvmOptions } from './options.js'
 export { capabilities }
@@ -42,7 +46,21 @@ const FIELDS: VMDriver['fields'] = Object.freeze([
 
 type Present = 'pause' | 'resume' | 'find'
 
-export type KvmDriver = VMDriver<typeof capabilities> & Required<Pick<VMDriver, Present>>
+/** What other drivers do not have: called on the driver itself, with the id or the name of a machine. */
+export interface KvmExtras {
+  /**
+   * The reset button. What the guest had in memory is gone, and it boots again. Resolves at the reset, for machines of an image when
+   * they are up again. @throws VMKitError `INVALID_STATE` unless it runs
+   */
+  reset(idOrName: string, options?: { signal?: AbortSignal }): Promise<void>
+  /**
+   * Host name, system and addresses, as the guest tells them; `info()` has the same in `details.guest`, or null.
+   * @throws VMKitError `GUEST_ERROR` when no agent answers in the guest, `INVALID_STATE` unless it runs
+   */
+  guestInfo(idOrName: string, options?: { signal?: AbortSignal }): Promise<GuestInfo>
+}
+
+export type KvmDriver = VMDriver<typeof capabilities> & Required<Pick<VMDriver, Present>> & KvmExtras
 
 /**
  * QEMU/KVM virtual machines. Nothing is touched before the first call.
@@ -80,9 +98,9 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
       adopted.notice(machine, status.state)
       return status
     },
-    async getInfo(id) {
+    async getInfo(id, ctx) {
       const machine = store.get(id)
-      const info = infoOf(machine)
+      const info = await infoOf(host, machine, ctx)
       adopted.notice(machine, info.state)
       return info
     },
@@ -112,7 +130,12 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
     cancelIncoming: async (ticket) => (await arrivals()).cancel(ticket),
     deleteSnapshot: async (id, tag, ctx) => (await snapshots()).deleteSnapshot(host, store.get(id), tag, ctx),
 
+    reset: async (idOrName, { signal = never() } = {}) => reset(store.get(store.find(idOrName)), { signal }),
+    guestInfo: async (idOrName, { signal = never() } = {}) =>
+      (await import('./about/ask-guest.js')).askGuest(host, store.get(store.find(idOrName)), signal),
+
     images: kvmImages(host),
+    volumes: kvmVolumes(store),
     files: guestFiles(host),
     attach: async (id, ctx) => (await import('./attach.js')).attach(host, store.get(id), ctx),
     execStream: async (id, request, ctx) => (await import('./agent/exec.js')).execStream(host.guests, store.get(id), request, ctx),
@@ -124,4 +147,8 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
       host.guests.close()
     },
   }
+}
+
+function never(): AbortSignal {
+  return new AbortController().signal
 }

@@ -1,10 +1,13 @@
-/** Start, stop, kill, pause, delete and wait: what happens to the QEMU of one machine. */
+/** Start, stop and delete: the QEMU of one machine comes and goes. */
 
 import { rmSync } from 'node:fs'
-import { type CallContext, type StopOptions, type VMExit, VMKitError, type VMStatus } from '@vmkit/core/driver'
+import { type CallContext, type StopOptions, VMKitError, type VMStatus } from '@vmkit/core/driver'
 import { type Identity, ownIdentity, signalProcess, untilChange } from '@vmkit/core/state-folder'
+import { channelDevice, FIRST_EXEC_PORT } from './boot/channels.js'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
+import { findControllers } from './cgroups/controllers.js'
+import { makeGroup, moveInto, planGroup, removeGroup } from './cgroups/group.js'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
@@ -14,14 +17,15 @@ import type { MachineSpec } from './qemu/machine-spec.js'
 import type { Qmp } from './qmp/client.js'
 import { command } from './qmp/command.js'
 import { setPassword } from './screen.js'
-import { specOf } from './spec.js'
+import { hostLimitsOf, specOf } from './spec.js'
 import { readEventLog } from './state/event-log.js'
 import { record } from './state/journal.js'
 import { withLock } from './state/lock.js'
+import type { MachineFolder } from './state/machine-folder.js'
 import { processesWithArgument } from './state/proc.js'
-import { clearKilled, forgetRun, isCutOff, isRunAlive, markKilled, type Run, statusOf, writeRun } from './state/run.js'
-import { forgetSaving } from './state/saving.js'
+import { clearKilled, forgetRun, isRunAlive, markKilled, type Run, readRun, statusOf, writeRun } from './state/run.js'
 import type { Machine } from './state/store.js'
+import { ensureVolumes } from './volumes.js'
 
 /** What no file tells, such as a killed QEMU, is seen this late. */
 const POLL_MS = 100
@@ -29,7 +33,6 @@ const POLL_MS = 100
 const QUIT_MS = 5000
 /** How long a killed QEMU may take to be gone. */
 const KILLED_MS = 10_000
-const FIRST_EXEC_PORT = 'vmkit.exec.0'
 
 export async function start(host: Host, machine: Machine, ctx: CallContext): Promise<void> {
   await withLock(machine, 'start', ctx.signal, async (signal) => {
@@ -53,9 +56,8 @@ export async function start(host: Host, machine: Machine, ctx: CallContext): Pro
  * vmkit guest opens its first port for programs once its network is up and its main process started.
  */
 async function untilReachable(machine: Machine, run: Run, signal: AbortSignal): Promise<void> {
-  const channel = machine.boot.channels.findIndex(({ name }) => name === FIRST_EXEC_PORT)
-  if (channel < 0) return
-  const device = `channel${channel}-device`
+  const device = channelDevice(machine.boot, FIRST_EXEC_PORT)
+  if (device === undefined) return
   await untilChange(machine.folder.path, signal, POLL_MS, () => {
     const isOpen = readEventLog(machine.folder.events).some(
       ({ event, data }) => event === 'VSERPORT_CHANGE' && data.id === device && data.open === true,
@@ -65,12 +67,23 @@ async function untilReachable(machine: Machine, run: Run, signal: AbortSignal): 
 }
 
 /** The machine is as it was before the start. */
-async function undoRun(machine: Machine, run: Run, previous: Run | undefined, before: VMStatus): Promise<void> {
+async function undoRun({ folder }: Machine, run: Run, previous: Run | undefined, before: VMStatus): Promise<void> {
+  await killRun(folder, run)
+  forgetRun(folder, previous, before)
+}
+
+async function killRun(folder: MachineFolder, run: Run): Promise<void> {
   if (run.qemu) {
     signalProcess(run.qemu, 'SIGKILL')
-    await untilGone(machine, run, KILLED_MS, new AbortController().signal)
+    await untilGone(folder, run, KILLED_MS, new AbortController().signal)
   }
-  forgetRun(machine.folder, previous, before)
+  if (run.group) await removeGroup(run.group)
+}
+
+/** Ends what runs of a machine that is not there yet, and will not be. */
+export async function endUnseen(folder: MachineFolder): Promise<void> {
+  const run = readRun(folder)
+  if (run) await killRun(folder, run)
 }
 
 /**
@@ -90,7 +103,10 @@ export async function launchRun(
   const { accel, reason } = await host.accel(machineOptions(machine.config).accel, signal)
   const { run: previous, ...before } = statusOf(folder)
   if (previous) await endLeftOver(machine, previous)
+  ensureVolumes(host.store, machine.config)
   const spec = adapt(specOf(machine, accel))
+  const limits = hostLimitsOf(machine.config)
+  const group = planGroup(machine.id, limits, findControllers())
   let run: Run = {
     number: (previous?.number ?? 0) + 1,
     launcher: ownIdentity(),
@@ -99,6 +115,8 @@ export async function launchRun(
     ...(spec.paused ? { startsPaused: true } : {}),
     accel,
     memory: spec.memory.bytes,
+    ...(group ? { group } : {}),
+    ...(spec.memory.backend?.kind === 'file' && spec.memory.backend.share ? { isTemplate: true } : {}),
     ports: [],
     details: { accelReason: reason, qemu: binary.version },
     before,
@@ -106,9 +124,12 @@ export async function launchRun(
   clearKilled(folder, previous)
   writeRun(folder, run)
   try {
+    if (previous?.group) await removeGroup(previous.group)
+    if (group) await makeGroup(group, limits)
     const keep = (qemu: Identity): void => {
       run = { ...run, qemu }
       writeRun(folder, run)
+      if (group) moveInto(group, qemu.pid)
     }
     const { qmp } = await launch(binary, spec, folder, keep, signal, inherited)
     try {
@@ -172,11 +193,11 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
   if (wasAlive) {
     await command(machine, AbortSignal.any([signal, AbortSignal.timeout(QUIT_MS)]), (qmp) => qmp.execute('quit')).catch(() => {})
     signal.throwIfAborted()
-    await untilGone(machine, run, QUIT_MS, signal)
+    await untilGone(folder, run, QUIT_MS, signal)
     if (isRunAlive(run)) {
       markKilled(folder, run)
       if (run.qemu) signalProcess(run.qemu, 'SIGKILL')
-      await untilGone(machine, run, KILLED_MS, signal)
+      await untilGone(folder, run, KILLED_MS, signal)
     }
     if (isRunAlive(run))
       throw new VMKitError('BACKEND_ERROR', `QEMU (pid ${run.qemu?.pid}) does not end, even by SIGKILL`, {
@@ -187,7 +208,8 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
     await endLeftOver(machine, run)
   }
   tellEnd(host, machine, run)
-  for (const socket of [folder.qmp, folder.agent, folder.console, folder.main, folder.vnc]) rmSync(socket, { force: true })
+  if (run.group) await removeGroup(run.group)
+  for (const path of [folder.qmp, folder.agent, folder.console, folder.main, folder.vnc, folder.memory]) rmSync(path, { force: true })
 }
 
 function tellEnd(host: Host, machine: Machine, run: Run): void {
@@ -195,31 +217,10 @@ function tellEnd(host: Host, machine: Machine, run: Run): void {
   if (exit && run.ready) record(host.options.stateDir, machine, { type: 'stopped', run: run.number, exit })
 }
 
-async function untilGone(machine: Machine, run: Run, ms: number, signal: AbortSignal): Promise<void> {
+async function untilGone(folder: MachineFolder, run: Run, ms: number, signal: AbortSignal): Promise<void> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(ms)])
-  await untilChange(machine.folder.path, limit, 5, () => (isRunAlive(run) ? undefined : true)).catch(() => {})
+  await untilChange(folder.path, limit, 5, () => (isRunAlive(run) ? undefined : true)).catch(() => {})
   signal.throwIfAborted()
-}
-
-/** SIGKILL ends the machine at once. Any other signal is for the main process of an image, where there is one. */
-export async function kill(machine: Machine, name: string, ctx: CallContext): Promise<void> {
-  const { run, state } = statusOf(machine.folder)
-  if (!run || !isRunAlive(run)) throw invalidState(machine.id, 'kill', state)
-  if (name === 'SIGKILL') {
-    markKilled(machine.folder, run)
-    await command(machine, AbortSignal.any([ctx.signal, AbortSignal.timeout(500)]), (qmp) => qmp.execute('quit')).catch(() => {
-      if (run.qemu) signalProcess(run.qemu, 'SIGKILL')
-    })
-    return
-  }
-  if (machine.boot.reportsExit) return signalMain(machine, name, ctx.signal)
-  if (name === 'SIGTERM') return powerDown(machine, ctx.signal)
-  throw new VMKitError('UNSUPPORTED', `A virtual machine takes SIGKILL (off at once) and SIGTERM (power button), not ${name}`, {
-    driver: DRIVER,
-    operation: 'kill',
-    vmId: machine.id,
-    field: 'signal',
-  })
 }
 
 export async function remove(host: Host, machine: Machine, force: boolean, ctx: CallContext): Promise<void> {
@@ -231,30 +232,5 @@ export async function remove(host: Host, machine: Machine, force: boolean, ctx: 
     }
     await host.store.remove(machine)
     record(host.options.stateDir, machine, { type: 'deleted' })
-  })
-}
-
-export async function pause(machine: Machine, verb: 'pause' | 'resume', ctx: CallContext): Promise<void> {
-  const [target, source] = verb === 'pause' ? (['paused', 'running'] as const) : (['running', 'paused'] as const)
-  await withLock(machine, verb, ctx.signal, async (signal) => {
-    if (isCutOff(machine.folder)) await (await import('./snapshots/cut-off.js')).goOn(machine, signal)
-    // A pause that is asked for is nobody's to end.
-    forgetSaving(machine.folder)
-    const { state } = statusOf(machine.folder)
-    if (state === target) return
-    if (state !== source) throw invalidState(machine.id, verb, state)
-    await command(machine, signal, (qmp) => qmp.execute(verb === 'pause' ? 'stop' : 'cont'))
-    // The answer may come before the event is in the log, by which everybody knows the state.
-    await untilChange(machine.folder.path, signal, POLL_MS, () => (statusOf(machine.folder).state === source ? undefined : true))
-  })
-}
-
-/** The end of the run that goes on, of the last one, or of the next. */
-export async function wait(host: Host, machine: Machine, ctx: CallContext): Promise<VMExit> {
-  return untilChange(machine.folder.path, ctx.signal, POLL_MS, () => {
-    // A machine that was deleted is NOT_FOUND for those who wait.
-    host.store.get(machine.id)
-    const { state, exit } = statusOf(machine.folder)
-    return state === 'stopped' || state === 'failed' ? exit : undefined
   })
 }

@@ -18,6 +18,18 @@ export interface KvmMachineOptions {
   maxCpus?: number
   /** Memory in huge pages of the host. */
   hugepages?: boolean
+  /**
+   * Starts from its memory snapshots, by `restore` and `clone`, map the saved memory instead of reading it: they are faster, and share
+   * what they do not change. Its own memory is a file in its folder then, so put `stateDir` on a fast disk or a tmpfs; and it has no
+   * balloon, so that `resize` cannot change its memory. Default false.
+   */
+  template?: boolean
+  /**
+   * What the host gives the whole QEMU, by a control group: shares of its CPUs, bytes of memory (more than the guest's: QEMU needs some
+   * itself; it is killed when it wants more), threads. Needs rights to make cgroups; `probe().details` tells. `cpus` of the config, when it
+   * is no whole number, is such a share too.
+   */
+  limits?: { cpus?: number; memory?: number; pids?: number }
   /** A screen, reached by `vnc()` and `screenshot()`. `password`: VNC asks for one, which `vnc()` tells. Default false. */
   screen?: boolean | { password: boolean }
   /** Network other than the default, QEMU's own user-mode network, which needs no privileges and reaches outside. */
@@ -44,6 +56,7 @@ const schema = lazily(() => {
     z.number().check(z.refine((value) => Number.isSafeInteger(value) && value >= 1 && value <= 1024, 'a whole number from 1 to 1024')),
   )
   const flag = z.optional(z.boolean())
+  const bytes = z.optional(z.number().check(z.refine((value) => Number.isSafeInteger(value) && value > 0, 'a whole number above 0')))
   return z.strictObject({
     machine: z.optional(z.enum(['q35', 'pc', 'microvm'])),
     accel: z.optional(z.enum(['auto', 'kvm', 'tcg'])),
@@ -58,6 +71,14 @@ const schema = lazily(() => {
     topology: z.optional(z.strictObject({ sockets: count, cores: count, threads: count })),
     maxCpus: count,
     hugepages: flag,
+    template: flag,
+    limits: z.optional(
+      z.strictObject({
+        cpus: z.optional(z.number().check(z.refine((value) => value >= 0.01 && value <= 1024, 'a number from 0.01 to 1024'))),
+        memory: bytes,
+        pids: bytes,
+      }),
+    ),
     screen: z.optional(z.union([z.boolean(), z.strictObject({ password: z.boolean() })])),
     network: z.optional(
       z.discriminatedUnion('kind', [

@@ -1,8 +1,9 @@
-/** Folders of the host inside a machine, by 9p: QEMU serves them, the vmkit guest mounts them. */
+/** Folders of the host, and volumes, inside a machine, by 9p: QEMU serves them, the vmkit guest mounts them. */
 import { statSync } from 'node:fs'
 import { invalidConfig, type MachineConfig } from '@vmkit/core/driver'
 import { errno } from '@vmkit/core/state-folder'
 import { DRIVER, systemError, unsupportedField } from './errors.js'
+import { volumeSource } from './volumes.js'
 
 export interface Mount {
   kind: '9p'
@@ -12,8 +13,13 @@ export interface Mount {
   readOnly: boolean
 }
 
-export function mountsOf({ mounts }: Pick<MachineConfig, 'mounts'>): Mount[] {
-  return mounts.map(({ source, target, readOnly }, index) => ({ kind: '9p', tag: `mount${index}`, source, target, readOnly }))
+export function mountsOf({ mounts, volumes }: Pick<MachineConfig, 'mounts' | 'volumes'>): Mount[] {
+  return [
+    ...mounts.map(({ source, target, readOnly }, index) => ({ kind: '9p', tag: `mount${index}`, source, target, readOnly }) as const),
+    ...volumes.map(
+      ({ name, target, readOnly }, index) => ({ kind: '9p', tag: `volume${index}`, source: volumeSource(name), target, readOnly }) as const,
+    ),
+  ]
 }
 
 /** @throws VMKitError naming the mount that cannot be made */
@@ -27,7 +33,8 @@ export function checkMounts(config: MachineConfig): void {
     }
     throw invalidConfig(field, 'a folder that exists', source, { driver: DRIVER, operation: 'create' })
   }
-  if (config.mounts.length > 0 && config.image === undefined && config.rootfs === undefined) {
-    throw unsupportedField('config.mounts', 'only the vmkit guest, which runs images and root file systems, mounts them')
+  const field = config.mounts.length > 0 ? 'config.mounts' : config.volumes.length > 0 ? 'config.volumes' : undefined
+  if (field !== undefined && config.image === undefined && config.rootfs === undefined) {
+    throw unsupportedField(field, 'only the vmkit guest, which runs images and root file systems, mounts them')
   }
 }

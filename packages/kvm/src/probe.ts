@@ -2,15 +2,20 @@ import { accessSync, constants, existsSync } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import { dirname } from 'node:path'
 import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
+import { findControllers } from './cgroups/controllers.js'
 import type { Host } from './host.js'
 import { findProgram } from './qemu/binary.js'
 
 /** What no QEMU machine has, with what a person wants to know. */
 const NEVER: Missing = {
+  networks:
+    'guests of user-mode networks do not see each other, and without a daemon there is no switch between them that knows their names; driverOptions.kvm.network joins a bridge or a switch of the host',
   rename: 'not yet: the guest took the name as its host name when it booted',
   restart: 'nobody is there to start a machine again: there is no daemon',
   'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
 }
+
+const NO_PLAN9 = 'this QEMU was built without 9p (virtfs)'
 
 /** Looks at the host; makes nothing. */
 export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
@@ -25,13 +30,14 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     return {
       available: true,
       engine: `QEMU ${qemu.version} (${accel})`,
-      missing: { ...NEVER, ...(qemu.plan9 ? {} : { mounts: 'this QEMU was built without 9p (virtfs)' }) },
+      missing: { ...NEVER, ...(qemu.plan9 ? {} : { mounts: NO_PLAN9, volumes: NO_PLAN9 }) },
       resources: { cpus: availableParallelism(), memoryBytes: totalmem() },
       details: {
         binary: qemu.path,
         accelerator: accel,
         'accelerator because': reason,
         'qemu-img': findProgram('qemu-img') ?? 'not found',
+        'host limits': hostLimits(),
         sandbox: qemu.sandbox ? 'seccomp' : 'QEMU was built without',
         stateDir,
       },
@@ -41,6 +47,14 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     const { message, evidence } = VMKitError.from(error)
     return unavailable(message, evidence?.tried ? { tried: evidence.tried } : {})
   }
+}
+
+/** What the control groups of this host can limit, and why not the rest. */
+function hostLimits(): string {
+  const { version, parents, missing } = findControllers()
+  const able = Object.keys(parents)
+  const told = Object.entries(missing).map(([name, reason]) => `no ${name}: ${reason}`)
+  return [`cgroup v${version}: ${able.length > 0 ? able.join(', ') : 'none'}`, ...told].join('; ')
 }
 
 /** The nearest folder that exists must let us in. */

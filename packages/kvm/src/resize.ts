@@ -1,6 +1,7 @@
 /** More or less memory by the balloon, more or fewer vCPUs by hotplug, while it runs. */
 import { type CallContext, type ResizeRequest, VMKitError } from '@vmkit/core/driver'
 import { request } from './agent/request.js'
+import { type Group, limitCpus } from './cgroups/group.js'
 import { DRIVER, invalidState } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
@@ -37,11 +38,12 @@ export async function resize(host: Host, machine: Machine, request: ResizeReques
     if (pids !== undefined && machine.boot.process === undefined)
       throw cannot(machine, 'pids', 'it runs a system of its own, which limits its processes itself')
     if (memory !== undefined) checkMemory(machine, memory, run.memory ?? current.config.memory ?? DEFAULT_MEMORY)
-    if (cpus !== undefined) checkCpus(machine, cpus)
+    if (cpus !== undefined) checkCpus(machine, cpus, run.group)
     await command(machine, signal, async (qmp) => {
-      if (cpus !== undefined) await setCpus(qmp, machine, cpus, signal)
+      if (cpus !== undefined) await setCpus(qmp, machine, Math.ceil(cpus), signal)
       if (memory !== undefined) await setMemory(qmp, memory, state === 'running', signal)
     })
+    if (cpus !== undefined && run.group) limitCpus(run.group, Math.min(cpus, machineOptions(current.config).limits?.cpus ?? cpus))
     if (pids !== undefined) await setPids(host, machine, pids, signal)
     const config = {
       ...current.config,
@@ -55,6 +57,7 @@ export async function resize(host: Host, machine: Machine, request: ResizeReques
 }
 
 function checkMemory(machine: Machine, memory: number, most: number): void {
+  if (machineOptions(machine.config).template) throw cannot(machine, 'memory', 'it is a template, or was made from one, and has no balloon')
   if (memory > most) {
     throw cannot(
       machine,
@@ -65,10 +68,13 @@ function checkMemory(machine: Machine, memory: number, most: number): void {
   if (memory < 16 * MIB) throw cannot(machine, 'memory', 'a guest of less than 16 MiB does not live')
 }
 
-function checkCpus(machine: Machine, cpus: number): void {
-  if (!Number.isInteger(cpus)) throw cannot(machine, 'cpus', 'a virtual machine has whole CPUs')
+function checkCpus(machine: Machine, cpus: number, group: Group | undefined): void {
+  if (!Number.isInteger(cpus) && group?.folders.cpu === undefined) {
+    throw cannot(machine, 'cpus', 'a virtual machine has whole CPUs; one that is started with a share of them has a control group for that')
+  }
   const { maxCpus = vcpusOf(machine.config) } = machineOptions(machine.config)
-  if (cpus > maxCpus) throw cannot(machine, 'cpus', `it was started for at most ${maxCpus}; driverOptions.kvm.maxCpus raises that`)
+  if (Math.ceil(cpus) > maxCpus)
+    throw cannot(machine, 'cpus', `it was started for at most ${maxCpus}; driverOptions.kvm.maxCpus raises that`)
 }
 
 /** A guest that stands still follows when it goes on. */

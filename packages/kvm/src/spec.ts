@@ -1,5 +1,6 @@
 /** A machine's record as the spec of its QEMU: pure, but for what the host's choice of accelerator needed before. */
 import type { MachineConfig } from '@vmkit/core/driver'
+import type { HostLimits } from './cgroups/group.js'
 import { deviceSpec, hotplugPort } from './device-spec.js'
 import { type KvmMachineOptions, machineOptions } from './machine-options.js'
 import { mountsOf } from './mounts.js'
@@ -32,6 +33,7 @@ export function specOf(record: MachineRecord, accel: Accelerator): MachineSpec {
     ...(options.screen ? { vnc: { path: FILES.vnc, password: typeof options.screen === 'object' && options.screen.password } } : {}),
     hotplugPorts: devices.length + (options.hotplugPorts ?? DEFAULT_HOTPLUG_PORTS),
     ...(boot.noReboot ? { noReboot: true } : {}),
+    ...(options.template ? { balloon: false } : {}),
     extra: [...(options.extraArguments ?? [])],
   }
 }
@@ -52,7 +54,15 @@ export function vcpusOf({ cpus = 1 }: MachineConfig): number {
   return Math.ceil(cpus)
 }
 
-function memoryOf({ memory = DEFAULT_MEMORY }: MachineConfig, { hugepages, network }: KvmMachineOptions): MachineSpec['memory'] {
+/** What the host gives its QEMU: a share of a CPU is one of those limits. */
+export function hostLimitsOf(config: MachineConfig): HostLimits {
+  const { cpus = 1 } = config
+  const limits = machineOptions(config).limits ?? {}
+  return Number.isInteger(cpus) ? limits : { ...limits, cpus: Math.min(cpus, limits.cpus ?? cpus) }
+}
+
+function memoryOf({ memory = DEFAULT_MEMORY }: MachineConfig, { hugepages, network, template }: KvmMachineOptions): MachineSpec['memory'] {
+  if (template) return { bytes: memory, backend: { kind: 'file', path: FILES.memory, share: true } }
   const isShared = network?.kind === 'vhost-user'
   if (!hugepages && !isShared) return { bytes: memory }
   return { bytes: memory, backend: { kind: 'memfd', share: isShared, ...(hugepages ? { hugepages } : {}) } }

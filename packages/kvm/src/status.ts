@@ -1,5 +1,8 @@
-import type { VMInfo, VMSummary } from '@vmkit/core/driver'
+import { type CallContext, type VMInfo, VMKitError, type VMSummary } from '@vmkit/core/driver'
+import type { GuestInfo } from './about/guest-info.js'
 import { DRIVER } from './errors.js'
+import type { Host } from './host.js'
+import { machineOptions } from './machine-options.js'
 import { missingOf } from './missing.js'
 import { type RunStatus, statusOf } from './state/run.js'
 import type { Machine } from './state/store.js'
@@ -9,8 +12,10 @@ export function summaryOf(machine: Machine, { state }: Pick<RunStatus, 'state'> 
   return { id, name, driver: DRIVER, state, labels: config.labels, createdAt }
 }
 
-export function infoOf(machine: Machine): VMInfo {
+/** What its files tell, and what its guest tells of itself where somebody answers there. */
+export async function infoOf(host: Host, machine: Machine, { signal }: Pick<CallContext, 'signal'>): Promise<VMInfo> {
   const { run, ...status } = statusOf(machine.folder)
+  const { guest, why } = status.state === 'running' ? await told(host, machine, signal) : { guest: null, why: `it is ${status.state}` }
   const missing = missingOf(machine)
   const isLive = status.state === 'running' || status.state === 'paused' || status.state === 'stopping'
   return {
@@ -18,7 +23,7 @@ export function infoOf(machine: Machine): VMInfo {
     ...status,
     config: machine.config,
     // The user-mode network is reached by its published ports only.
-    addresses: [],
+    addresses: guest && isOutside(machine) ? (await import('./about/guest-info.js')).reachable(guest) : [],
     ports: isLive && run ? run.ports : machine.config.ports,
     startedAt: run && status.state !== 'created' ? run.startedAt : null,
     pid: isLive ? (run?.qemu?.pid ?? null) : null,
@@ -29,6 +34,24 @@ export function infoOf(machine: Machine): VMInfo {
       macs: machine.macs,
       boot: machine.boot.kind,
       ...(run ? { accel: run.accel, ...run.details } : {}),
+      guest,
+      ...(why === undefined ? {} : { 'guest unknown because': why }),
     },
   }
+}
+
+async function told(host: Host, machine: Machine, signal: AbortSignal): Promise<{ guest: GuestInfo | null; why?: string }> {
+  try {
+    const { askGuest } = await import('./about/ask-guest.js')
+    return { guest: await askGuest(host, machine, signal) }
+  } catch (error) {
+    if (signal.aborted) throw error
+    return { guest: null, why: VMKitError.from(error).message }
+  }
+}
+
+/** On a network of the host's. */
+function isOutside({ config }: Machine): boolean {
+  const { network } = machineOptions(config)
+  return network !== undefined && network.kind !== 'user' && network.kind !== 'none'
 }

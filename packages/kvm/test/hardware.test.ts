@@ -127,7 +127,7 @@ describe.skipIf(!hasQemu)(`the hardware of a machine${why}`, () => {
       { devices: [{ type: 'disk', path: join(folder, 'no-such.img') }] },
       { code: 'IMAGE_NOT_FOUND', field: 'config.devices.0.path' },
     )
-    await refused({ cpus: 0.5 }, { code: 'UNSUPPORTED', field: 'config.cpus' })
+    await refused({ restart: 'always' }, { code: 'UNSUPPORTED', field: 'config.restart', message: expect.stringContaining('no daemon') })
     await refused({ memory: 1024 }, { code: 'INVALID_CONFIG', field: 'config.memory' })
     await refused({ driverOptions: { kvm: { extraArguments: ['-qmp', 'stdio'] } } }, { code: 'INVALID_CONFIG' })
     await refused({ driverOptions: { kvm: { extraArguments: ['-device', '-daemonize'] } } }, { code: 'INVALID_CONFIG' })

@@ -1,6 +1,8 @@
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { end, pause, start } from '../src/lifecycle.js'
+import { end, remove, start } from '../src/lifecycle.js'
+import { pause } from '../src/running.js'
+import { clone } from '../src/snapshots/clone.js'
 import { deleteSnapshot, listSnapshots, restore, snapshot } from '../src/snapshots/snapshots.js'
 import { readRun, statusOf } from '../src/state/run.js'
 import type { Machine } from '../src/state/store.js'
@@ -89,6 +91,35 @@ describe.skipIf(missingQemu)(`snapshots${missingQemu ? `: ${missingQemu}` : ''}`
     await expect(restore(host, machine, 'one', ctx)).rejects.toMatchObject({ code: 'NOT_FOUND' })
     await start(host, machine, ctx)
     await afterwards(machine, said(machine).length)
+  })
+
+  it('deleted in the middle of a chain take nothing that later ones, or clones, stand on', async () => {
+    await using place = await bed()
+    const { host } = place
+    const machine = await place.counting()
+    const written: Record<string, number> = {}
+    for (const tag of ['one', 'two', 'three']) {
+      written[tag] = (await afterwards(machine, said(machine).length)).at(-1)?.disk ?? 0
+      await snapshot(host, machine, tag, { memory: false }, ctx)
+    }
+    const { id } = await clone(host, machine, { tag: 'two', name: 'copy', labels: {} }, ctx)
+    await deleteSnapshot(host, machine, 'two', ctx)
+    expect(layersOf(machine), 'the layer stays below the later one').toBe(4)
+    /** What the disk holds at the first look after a start. */
+    const found = async (which: Machine): Promise<number> => {
+      const length = existsSync(which.folder.consoleLog) ? said(which).length : 0
+      await start(host, which, ctx)
+      return (await afterwards(which, length)).slice(length).find(({ disk }) => disk !== undefined)?.disk ?? -1
+    }
+    await restore(host, machine, 'three', ctx)
+    expect(await found(machine)).toBeGreaterThanOrEqual(written.three as number)
+    await restore(host, machine, 'one', ctx)
+    await deleteSnapshot(host, machine, 'three', ctx)
+    expect(layersOf(machine), 'the base, what one froze, and the new top').toBe(2)
+    expect(await found(machine)).toBeGreaterThanOrEqual(written.one as number)
+    await remove(host, machine, true, ctx)
+    const copy = host.store.get(id)
+    expect(await found(copy), 'the clone has all that it stands on').toBeGreaterThanOrEqual(written.two as number)
   })
 
   it('are refused with the reason, and leave nothing', async () => {

@@ -1,17 +1,6 @@
-import type { VMDriver, VMInfo, VMSummary } from '@vmkit/core/driver'
-import { readLogs } from '@vmkit/core/state-folder'
+import type { DriverFiles, VMDriver } from '@vmkit/core/driver'
 import { capabilities } from './capabilities.js'
-import { create } from './create.js'
-import { DRIVER, invalidState } from './errors.js'
-import { readEvents } from './events.js'
-import { machineFiles } from './files.js'
-import { host as makeHost } from './host.js'
-import { kill, pause, remove, resume, start, stop, wait } from './lifecycle.js'
-import { limitsOf, resize } from './limits.js'
-import { logsOf } from './logs.js'
-import { type ProcessOptions, resolveOptions } from './options.js'
-import { exitOf, readSnapshot, statusOf } from './run.js'
-import type { Machine } from './store.js'
+import { DRIVER, type ProcessOptions, resolveOptions } from './options.js'
 
 export type { ProcessMachineOptions } from './limits.js'
 export type { ProcessOptions } from './options.js'
@@ -33,34 +22,18 @@ type Present = 'pause' | 'resume' | 'execStream' | 'logs' | 'attach' | 'events' 
 
 export type ProcessDriver = VMDriver<typeof capabilities> & Required<Pick<VMDriver, Present>>
 
+type Described = 'name' | 'apiVersion' | 'capabilities' | 'fields' | 'durability' | 'isolation' | 'close'
+export type Operations = Omit<ProcessDriver, Described> & { files: Required<DriverFiles> }
+
 /**
  * Host processes as machines. Nothing is touched before the first call.
  * @throws VMKitError `INVALID_CONFIG` naming the option
  */
 export function processDriver(options: ProcessOptions = {}): ProcessDriver {
-  const host = makeHost(resolveOptions(options))
-  const { store } = host
-
-  function summary(machine: Machine): VMSummary {
-    const { id, name, createdAt, config } = machine
-    return { id, name, driver: DRIVER, state: statusOf(machine).state, labels: config.labels, createdAt }
-  }
-
-  function getInfo(id: string): VMInfo {
-    const machine = store.get(id)
-    const { run, ...status } = statusOf(machine)
-    const running = status.state === 'running' || status.state === 'paused'
-    const { config } = machine
-    return {
-      ...summary(machine),
-      ...status,
-      config: { ...config, ...limitsOf(machine) },
-      addresses: running ? ['127.0.0.1'] : [],
-      ports: config.ports.map(({ guest, hostIp, protocol }) => ({ guest, host: guest, hostIp, protocol })),
-      startedAt: run?.startedAt ?? null,
-      pid: running ? (run?.main?.pid ?? null) : null,
-    }
-  }
+  const resolved = resolveOptions(options)
+  let loading: Promise<Operations> | undefined
+  // What the methods do is loaded with the first call: a driver should cost little by being there.
+  const load = (): Promise<Operations> => (loading ??= import('./operations.js').then(({ operations }) => operations(resolved)))
 
   return {
     name: DRIVER,
@@ -70,56 +43,43 @@ export function processDriver(options: ProcessOptions = {}): ProcessDriver {
     durability: 'host',
     isolation: 'process',
 
-    // What not every app uses is loaded when it is used, here and below: a driver should cost little by being there.
-    probe: async () => (await import('./probe.js')).probe(host),
-
-    create: async (config, ctx) => create(host, config, ctx),
-    start: async (id, ctx) => start(host, store.get(id), ctx.signal),
-    stop: async (id, request, ctx) => stop(store.get(id), request, ctx.signal),
-    kill: async (id, signal) => kill(store.get(id), signal),
-    delete: async (id, { force }, ctx) => remove(host, store.get(id), force, ctx.signal),
-    pause: async (id, ctx) => pause(host, store.get(id), ctx.signal),
-    resume: async (id, ctx) => resume(host, store.get(id), ctx.signal),
-    wait: async (id, ctx) => wait(store.get(id), ctx.signal),
-
-    async getStatus(id) {
-      const { run: _run, ...status } = statusOf(store.get(id))
-      return status
+    probe: async (...args) => (await load()).probe(...args),
+    create: async (...args) => (await load()).create(...args),
+    start: async (...args) => (await load()).start(...args),
+    stop: async (...args) => (await load()).stop(...args),
+    kill: async (...args) => (await load()).kill(...args),
+    delete: async (...args) => (await load()).delete(...args),
+    pause: async (...args) => (await load()).pause(...args),
+    resume: async (...args) => (await load()).resume(...args),
+    wait: async (...args) => (await load()).wait(...args),
+    getStatus: async (...args) => (await load()).getStatus(...args),
+    getInfo: async (...args) => (await load()).getInfo(...args),
+    getMetrics: async (...args) => (await load()).getMetrics(...args),
+    list: async (...args) => (await load()).list(...args),
+    find: async (...args) => (await load()).find(...args),
+    execStream: async (...args) => (await load()).execStream(...args),
+    async *logs(...args) {
+      yield* (await load()).logs(...args)
     },
-    getInfo: async (id) => getInfo(id),
-    getMetrics: async (id) => (await import('./metrics.js')).machineMetrics(store.get(id)),
-    list: async (filter) => store.list(filter.name).map(summary),
-    find: async (idOrName) => store.find(idOrName),
-
-    async execStream(id, request, ctx) {
-      const machine = store.get(id)
-      const { state } = statusOf(machine)
-      if (state !== 'running') throw invalidState(id, 'exec', state)
-      const { execStream } = await import('./exec.js')
-      return execStream(host, machine, request, ctx.signal)
+    attach: async (...args) => (await load()).attach(...args),
+    async *events(...args) {
+      yield* (await load()).events(...args)
     },
-
-    logs(id, request, ctx) {
-      const machine = store.get(id)
-      return readLogs({ ...logsOf(machine), hasEnded: () => hasEnded(machine, request.follow ?? false) }, request, ctx.signal)
+    files: {
+      async *read(...args) {
+        yield* (await load()).files.read(...args)
+      },
+      write: async (...args) => (await load()).files.write(...args),
+      list: async (...args) => (await load()).files.list(...args),
+      remove: async (...args) => (await load()).files.remove(...args),
+      async *pack(...args) {
+        yield* (await load()).files.pack(...args)
+      },
+      unpack: async (...args) => (await load()).files.unpack(...args),
     },
-
-    attach: async (id) => (await import('./terminal.js')).attach(host, store.get(id)),
-    events: (ctx) => readEvents(host.options.stateDir, store, ctx.signal),
-    files: machineFiles(host),
-    resize: async (id, request, ctx) => resize(host, store.get(id), request, ctx.signal),
+    resize: async (...args) => (await load()).resize(...args),
 
     // Watches and timers belong to calls in flight, and end with them.
     async close() {},
-  }
-}
-
-/** A machine that never ran has not ended for one who follows it. */
-function hasEnded(machine: Machine, follow: boolean): boolean {
-  try {
-    const { run } = readSnapshot(machine)
-    return run ? exitOf(run, () => readSnapshot(machine).run) !== undefined : !follow
-  } catch {
-    return true
   }
 }

@@ -14,7 +14,7 @@ import { DRIVER, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { workdirOf } from './main-command.js'
 
-export function machineFiles(host: Host): DriverFiles {
+export function machineFiles(host: Host): Required<DriverFiles> {
   const rootOf = (id: string): string => workdirOf(host.store.get(id))
 
   return {

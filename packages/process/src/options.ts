@@ -2,7 +2,8 @@ import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { invalidConfig, lazily, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
-import { DRIVER } from './errors.js'
+
+export const DRIVER = 'process'
 
 export interface ProcessOptions {
   /** Folder that holds the machines. Default: `/var/lib/vmkit/process` for root, else `$XDG_STATE_HOME/vmkit/process` or

@@ -77,6 +77,13 @@ int sessions_exited(pid_t pid, int status);
 /* requests.c: what the host asks of PID 1 itself. Returns 0 or an errno. */
 int request(const struct spec *spec);
 
+/* about.c: what the system tells of itself. */
+struct about {
+  size_t length;
+  char bytes[16384];
+};
+void about_fill(struct about *about);
+
 /* files.c: work on files, run in a child. Each returns an exit code: 0, or an errno. */
 int files_work(const struct spec *spec);
 

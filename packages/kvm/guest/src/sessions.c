@@ -340,6 +340,17 @@ static void to_session(int at, const struct header *header, const unsigned char 
   }
 }
 
+/* The one question whose answer is more than an errno: what is told stands behind it. */
+static void tell_about(int at, uint32_t number) {
+  static struct about about;
+  static unsigned char answer[sizeof(int32_t) + sizeof about.bytes];
+  int32_t none = 0;
+  about_fill(&about);
+  memcpy(answer, &none, sizeof none);
+  memcpy(answer + sizeof none, about.bytes, about.length);
+  send_frame(&ports[at], ANSWER, 0, number, answer, sizeof none + about.length);
+}
+
 static void handle(int at, const struct header *header, unsigned char *payload) {
   struct spec spec = {(char *)payload, header->length};
   int32_t error;
@@ -355,6 +366,10 @@ static void handle(int at, const struct header *header, unsigned char *payload) 
     attach(at, header->session);
     break;
   case REQUEST:
+    if (strcmp(spec_get(&spec, "op", ""), "about") == 0) {
+      tell_about(at, header->session);
+      break;
+    }
     error = request(&spec);
     send_frame(&ports[at], ANSWER, 0, header->session, &error, sizeof error);
     break;

@@ -4,6 +4,7 @@ import { VMKitError } from '@vmkit/core/driver'
 import { untilChange } from '@vmkit/core/state-folder'
 import { execSocket } from '../boot/channels.js'
 import { abortReason, DRIVER, invalidState } from '../errors.js'
+import { resetsOf } from '../state/event-log.js'
 import { isRunAlive, statusOf } from '../state/run.js'
 import type { Machine } from '../state/store.js'
 import { type Claim, claimPort } from './claim.js'
@@ -18,6 +19,8 @@ export interface Guests {
 /** Other programs may want the port. */
 const IDLE_MS = 300
 const POLL_MS = 100
+/** A guest that was reset has forgotten its sessions; those who wait for them hear of it so late. */
+const RESET_POLL_MS = 250
 /** A guest that boots on a busy host under TCG needs seconds; one that does not answer for so long never will. */
 const ANSWER_MS = 60_000
 
@@ -25,6 +28,7 @@ interface Conversation {
   port: Promise<Port>
   users: number
   run: number
+  resets: number
   idle?: NodeJS.Timeout
 }
 
@@ -62,13 +66,14 @@ export function guests(): Guests {
       const { run, state } = statusOf(machine.folder)
       if (!run || !isRunAlive(run)) throw invalidState(machine.id, 'exec', state)
       let conversation = open.get(path)
-      // A connection to an earlier QEMU of the machine is over, known or not.
-      if (conversation && conversation.run !== run.number) {
+      const resets = resetsOf(machine.folder)
+      // A connection to an earlier QEMU of the machine, or from before a reset, is over, known or not.
+      if (conversation && (conversation.run !== run.number || conversation.resets !== resets)) {
         drop(path, conversation)
         conversation = undefined
       }
       if (!conversation) {
-        conversation = { port: connect(machine), users: 0, run: run.number }
+        conversation = { port: connect(machine, resets), users: 0, run: run.number, resets }
         conversation.port.catch(() => {})
         open.set(path, conversation)
       }
@@ -91,14 +96,18 @@ export function guests(): Guests {
   }
 }
 
-async function connect(machine: Machine): Promise<Port> {
+async function connect(machine: Machine, resets: number): Promise<Port> {
   const { folder } = machine
   const limit = AbortSignal.timeout(ANSWER_MS)
   let claim: Claim | undefined
   try {
     claim = await untilChange(folder.path, limit, POLL_MS, () => claimPort(folder.path))
     const port = await openPort(join(folder.path, execSocket(claim.port)), limit)
-    return released(port, claim)
+    return released(
+      port,
+      claim,
+      whenReset(machine, resets, () => port.close()),
+    )
   } catch (error) {
     claim?.release()
     if (!limit.aborted) throw error
@@ -118,7 +127,17 @@ async function connect(machine: Machine): Promise<Port> {
   }
 }
 
-function released(port: Port, claim: Claim): Port {
+/** A guest that is reset cannot tell that its sessions are gone. @returns what ends the watch */
+function whenReset({ folder }: Machine, resets: number, tell: () => void): () => void {
+  const timer = setInterval(() => {
+    if (resetsOf(folder) === resets) return
+    clearInterval(timer)
+    tell()
+  }, RESET_POLL_MS).unref()
+  return () => clearInterval(timer)
+}
+
+function released(port: Port, claim: Claim, unwatch: () => void): Port {
   return {
     ...port,
     get isIdle() {
@@ -128,6 +147,7 @@ function released(port: Port, claim: Claim): Port {
       return port.isLost
     },
     close() {
+      unwatch()
       port.close()
       claim.release()
     },

@@ -39,7 +39,7 @@ export async function openPort(path: string, signal: AbortSignal): Promise<Port>
   let last = 0
 
   const fail = (cause?: unknown): void => {
-    lost ??= new VMKitError('GUEST_ERROR', 'The guest ended, or its QEMU did', { driver: DRIVER, cause })
+    lost ??= new VMKitError('GUEST_ERROR', 'The guest ended or was reset, or its QEMU ended', { driver: DRIVER, cause })
     for (const listener of [...listeners.values()]) listener.lost(lost)
     listeners.clear()
   }

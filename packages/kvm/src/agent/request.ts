@@ -6,7 +6,12 @@ import { FROM_GUEST, TO_GUEST } from './frames.js'
 import type { Port } from './port.js'
 
 /** @throws VMKitError `GUEST_ERROR` with the guest's errno */
-export function request(port: Port, records: Records, signal: AbortSignal): Promise<void> {
+export async function request(port: Port, records: Records, signal: AbortSignal): Promise<void> {
+  await ask(port, records, signal)
+}
+
+/** @returns what the guest tells behind its errno. @throws VMKitError `GUEST_ERROR` with that errno */
+export function ask(port: Port, records: Records, signal: AbortSignal): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason)
     const finish = (settle: () => void): void => {
@@ -19,7 +24,7 @@ export function request(port: Port, records: Records, signal: AbortSignal): Prom
       frame({ type, payload }) {
         if (type !== FROM_GUEST.answer) return
         const errno = payload.readInt32LE(0)
-        finish(errno === 0 ? resolve : () => reject(refused(records, errno)))
+        finish(() => (errno === 0 ? resolve(Buffer.from(payload.subarray(4))) : reject(refused(records, errno))))
       },
       lost: (error) => finish(() => reject(error)),
     })

@@ -1,9 +1,18 @@
 /** The virtio-serial ports of a machine of the vmkit guest. */
-import type { ChannelSpec } from '../qemu/machine-spec.js'
+import type { BootPlan, ChannelSpec } from '../qemu/machine-spec.js'
 import { FILES } from '../state/machine-folder.js'
 
 /** Programs of the host that may talk to one guest at the same time; see `agent/claim.ts`. */
 export const EXEC_PORTS = 4
+
+/** Opened by the guest when it is up. */
+export const FIRST_EXEC_PORT = 'vmkit.exec.0'
+
+/** By which QEMU's events call the port of this name. */
+export function channelDevice({ channels }: Pick<BootPlan, 'channels'>, name: string): string | undefined {
+  const index = channels.findIndex((channel) => channel.name === name)
+  return index < 0 ? undefined : `channel${index}-device`
+}
 
 export const execSocket = (port: number): string => `exec${port}.sock`
 

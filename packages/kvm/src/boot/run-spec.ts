@@ -14,6 +14,12 @@ export function encodeRecords(records: Records): Buffer {
   return Buffer.concat(records.map(([key, value]) => Buffer.from(`${key}\0${value}\0`)))
 }
 
+/** The other way round; what is cut off is left out. */
+export function decodeRecords(bytes: Buffer): Records {
+  const texts = bytes.toString('utf8').split('\0').slice(0, -1)
+  return Array.from({ length: Math.floor(texts.length / 2) }, (_, index) => [texts[index * 2] ?? '', texts[index * 2 + 1] ?? ''] as const)
+}
+
 /** Entry point and arguments of an image's machine: `command` replaces ENTRYPOINT and drops CMD, `args` replaces CMD. */
 export function mainCommand(config: Pick<MachineConfig, 'command' | 'args'>, image: ContainerConfig = {}): string[] {
   const entrypoint = config.command ?? image.Entrypoint ?? []

@@ -10,7 +10,7 @@ import { addLayer } from '../disk/layers.js'
 import { withTops } from '../disk/own-disks.js'
 import { DRIVER, notFound } from '../errors.js'
 import type { Host } from '../host.js'
-import { launchRun } from '../lifecycle.js'
+import { endUnseen, launchRun } from '../lifecycle.js'
 import { machineOptions } from '../machine-options.js'
 import { missingOf } from '../missing.js'
 import type { MachineSpec } from '../qemu/machine-spec.js'
@@ -56,6 +56,7 @@ export function incomings(host: Host): Incomings {
     open.delete(id)
     incoming.server.close()
     await incoming.qmp?.close()
+    await endUnseen(incoming.folder)
     host.store.abandon(id)
   }
 

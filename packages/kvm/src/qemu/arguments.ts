@@ -38,7 +38,7 @@ export function machineArguments(spec: MachineSpec): string[] {
     ]),
     ...spec.pci.flatMap((pci) => device(pciDevice(pci))),
     // Memory statistics and live resizing, a source of entropy for the boot, and word of a panic.
-    ...device({ driver: `virtio-balloon-${bus}`, id: 'balloon' }),
+    ...(spec.balloon === false ? [] : device({ driver: `virtio-balloon-${bus}`, id: 'balloon' })),
     ...['-object', JSON.stringify({ 'qom-type': 'rng-random', id: 'entropy', filename: '/dev/urandom' })],
     ...device({ driver: `virtio-rng-${bus}`, rng: 'entropy', id: 'rng' }),
     ...(spec.machine.type === 'microvm' ? [] : device({ driver: 'pvpanic', id: 'pvpanic' })),

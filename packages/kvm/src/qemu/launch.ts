@@ -84,7 +84,8 @@ function commandLine(binary: QemuBinary, spec: MachineSpec): string[] {
 
 /** What the run before left, and what QEMU wants to find. */
 function clearRun(folder: MachineFolder): void {
-  for (const socket of [folder.qmp, folder.agent, folder.console, folder.main, folder.vnc, folder.exit]) rmSync(socket, { force: true })
+  const { qmp, agent, console, main, vnc, exit, memory } = folder
+  for (const path of [qmp, agent, console, main, vnc, exit, memory]) rmSync(path, { force: true })
   writeFileSync(folder.eventsInput, '{"execute":"qmp_capabilities"}\n', { mode: 0o600 })
   writeFileSync(folder.events, '', { mode: 0o600 })
 }

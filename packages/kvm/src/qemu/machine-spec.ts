@@ -118,6 +118,8 @@ export interface MachineSpec {
   paused?: boolean
   /** A guest that resets itself ends. */
   noReboot?: boolean
+  /** Default true. What a balloon takes from a machine that maps a template would be gone for all that map it. */
+  balloon?: boolean
   /** Further `-object` and `-device` as QMP would take them. */
   objects?: Record<string, unknown>[]
   devices?: Record<string, unknown>[]

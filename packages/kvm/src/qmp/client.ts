@@ -159,9 +159,11 @@ async function negotiate(socket: Duplex, name: string, signal: AbortSignal): Pro
   signal.addEventListener('abort', onAbort, { once: true })
   try {
     signal.throwIfAborted()
-    // At once: QEMU reads it when it has greeted, and answers it before anything that comes later.
-    qmp.execute('qmp_capabilities').catch(end)
+    // At once: QEMU reads it when it has greeted. It greets before it has made its devices, and answers only when it runs.
+    const ready = qmp.execute('qmp_capabilities')
+    ready.catch(() => {})
     const { version } = await greeting
+    await ready
     return { ...qmp, version: version.qemu }
   } catch (error) {
     end(error)

@@ -1,5 +1,5 @@
 /** New machines from a snapshot: the layers are shared by hard links, the memory is read from the snapshot's file. */
-import { closeSync } from 'node:fs'
+import { closeSync, rmSync } from 'node:fs'
 import { link } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import { type CallContext, type CloneRequest, type MachineConfig, type MachineRef, VMKitError } from '@vmkit/core/driver'
@@ -9,6 +9,7 @@ import { addLayer, shareLayers } from '../disk/layers.js'
 import { withTops } from '../disk/own-disks.js'
 import { abortReason, DRIVER, systemError } from '../errors.js'
 import type { Host } from '../host.js'
+import { endUnseen } from '../lifecycle.js'
 import { missingOf } from '../missing.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import { record } from '../state/journal.js'
@@ -32,6 +33,7 @@ export async function clone(host: Host, { id }: Machine, request: CloneRequest, 
       refuseWithoutAgent(found, snapshot)
       // From here on the clone has a hold of its own on all that it needs of the snapshot.
       if (snapshot.spec) memory = openMemory(snapshot)
+      if (snapshot.template) await link(snapshot.ramFile, folder.mapped)
       return { source: found, saved: snapshot, boot: await shareFiles(found, snapshot, folder, request.name) }
     })
     signal.throwIfAborted()
@@ -46,7 +48,9 @@ export async function clone(host: Host, { id }: Machine, request: CloneRequest, 
     }
     const machine: Machine = { ...made, folder }
     if (memory !== undefined && saved.spec) {
-      await runFromMemory(host, machine, { spec: saved.spec, memory }, signal)
+      await runFromMemory(host, machine, { spec: saved.spec, memory, ...(saved.template ? { ram: FILES.mapped } : {}) }, signal)
+      // Its QEMU has it open.
+      rmSync(folder.mapped, { force: true })
       const macs = source.macs.map((from, index) => ({ from, to: machine.macs[index] as string }))
       await changeIdentity(machine, { hostname: machine.name, macs }, signal)
     }
@@ -55,6 +59,7 @@ export async function clone(host: Host, { id }: Machine, request: CloneRequest, 
     const missing = missingOf(machine)
     return { id: machine.id, ...(missing ? { missing } : {}) }
   } catch (error) {
+    await endUnseen(folder)
     store.abandon(identity.id)
     throw signal.aborted ? abortReason(signal) : systemError(error, { operation: 'clone' })
   } finally {

@@ -16,14 +16,21 @@ export const SAVING_SOCKET = 'save.sock'
  * The machine must not run meanwhile. QEMU 7.2 writes no file by itself, and a shell between the two is not wanted: it sends
  * the stream to a socket of this process.
  */
-export async function saveMemory(qmp: Qmp, folder: string, file: string, ctx: CallContext): Promise<void> {
+export async function saveMemory(
+  qmp: Qmp,
+  folder: string,
+  file: string,
+  /** The memory itself is in a file already, and does not come along. */
+  isTemplate: boolean,
+  ctx: CallContext,
+): Promise<void> {
   const socketPath = join(folder, SAVING_SOCKET)
   const partial = `${file}.part`
   await rm(socketPath, { force: true })
   const { server, written } = await receive(socketPath, partial)
   written.catch(() => {})
   try {
-    await migrate(qmp, { uri: `unix:${basename(socketPath)}`, phase: 'memory' }, ctx)
+    await migrate(qmp, { uri: `unix:${basename(socketPath)}`, phase: 'memory', capabilities: isTemplate ? ['x-ignore-shared'] : [] }, ctx)
     await written
     await rename(partial, file)
   } catch (error) {

@@ -19,11 +19,15 @@ export interface SnapshotRecord {
   disks: Record<string, string>
   /** Only with memory: the QEMU that it was taken from, since another one could not read it. */
   spec?: MachineSpec
+  /** The memory is a file to be mapped; the stream holds the devices only. */
+  template?: boolean
 }
 
 export interface StoredSnapshot extends SnapshotRecord {
   /** QEMU's stream, when it has memory. */
   memoryFile: string
+  /** Of a template. */
+  ramFile: string
 }
 
 /** A tag is whatever people write; a file's name is not. */
@@ -35,9 +39,17 @@ export function memoryFileOf(folder: MachineFolder, tag: string): string {
   return `${stem(folder, tag)}.memory`
 }
 
+export function ramFileOf(folder: MachineFolder, tag: string): string {
+  return `${stem(folder, tag)}.ram`
+}
+
 export function findSnapshot(folder: MachineFolder, tag: string): StoredSnapshot | undefined {
   const record = readJson<SnapshotRecord>(`${stem(folder, tag)}.json`)
-  return record && { ...record, memoryFile: memoryFileOf(folder, tag) }
+  return record && stored(folder, record)
+}
+
+function stored(folder: MachineFolder, record: SnapshotRecord): StoredSnapshot {
+  return { ...record, memoryFile: memoryFileOf(folder, record.tag), ramFile: ramFileOf(folder, record.tag) }
 }
 
 /** @throws VMKitError `NOT_FOUND` */
@@ -57,7 +69,7 @@ export function makeSnapshotFolder(folder: MachineFolder): void {
 export function removeHalves(folder: MachineFolder): void {
   const names = new Set(namesIn(folder.snapshots))
   for (const name of names) {
-    const isHalf = name.endsWith('.part') || (name.endsWith('.memory') && !names.has(name.replace(/memory$/, 'json')))
+    const isHalf = name.endsWith('.part') || (/\.(memory|ram)$/.test(name) && !names.has(name.replace(/(memory|ram)$/, 'json')))
     if (isHalf) rmSync(join(folder.snapshots, name), { force: true })
   }
 }
@@ -78,7 +90,7 @@ export function addSnapshot(folder: MachineFolder, record: Omit<SnapshotRecord, 
 /** First the record: without it nobody looks for the rest. */
 export function removeSnapshot(folder: MachineFolder, tag: string): void {
   rmSync(`${stem(folder, tag)}.json`, { force: true })
-  rmSync(memoryFileOf(folder, tag), { force: true })
+  for (const path of [memoryFileOf(folder, tag), ramFileOf(folder, tag)]) rmSync(path, { force: true })
 }
 
 export function allSnapshots(folder: MachineFolder): StoredSnapshot[] {
@@ -86,7 +98,7 @@ export function allSnapshots(folder: MachineFolder): StoredSnapshot[] {
     .filter((name) => name.endsWith('.json'))
     .map((name) => readJson<SnapshotRecord>(join(folder.snapshots, name)))
     .filter((record) => record !== undefined)
-    .map((record) => ({ ...record, memoryFile: memoryFileOf(folder, record.tag) }))
+    .map((record) => stored(folder, record))
     .sort((left, right) => left.createdAt - right.createdAt)
 }
 
@@ -96,6 +108,9 @@ export async function snapshotInfo(folder: MachineFolder, record: SnapshotRecord
   const memory = spec !== undefined
   const layers = await Promise.all(Object.values(record.disks).map(async (top) => (await chainOf(folder.path, top)).layers.slice(0, 1)))
   const disk = await bytesOf(folder.path, layers.flat())
-  const saved = memory ? (statSync(memoryFileOf(folder, tag), { throwIfNoEntry: false })?.size ?? 0) : 0
+  const stream = statSync(memoryFileOf(folder, tag), { throwIfNoEntry: false })?.size ?? 0
+  // With holes.
+  const ram = (statSync(ramFileOf(folder, tag), { throwIfNoEntry: false })?.blocks ?? 0) * 512
+  const saved = memory ? stream + ram : 0
   return { tag, createdAt, memory, sizeBytes: disk + saved }
 }

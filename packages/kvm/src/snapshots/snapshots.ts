@@ -1,5 +1,6 @@
 /** Snapshots: disks by layers, memory by QEMU's own stream, both of one instant. */
 import { closeSync, openSync, rmSync } from 'node:fs'
+import { relative } from 'node:path'
 import { type CallContext, type MachineRef, type SnapshotInfo, VMKitError } from '@vmkit/core/driver'
 import { addLayer, dropUnusedLayers } from '../disk/layers.js'
 import { ownDisks, withTops } from '../disk/own-disks.js'
@@ -29,11 +30,13 @@ import {
   getSnapshot,
   makeSnapshotFolder,
   memoryFileOf,
+  ramFileOf,
   removeSnapshot,
   type SnapshotRecord,
   type StoredSnapshot,
   snapshotInfo,
 } from './records.js'
+import { copyMemory } from './template.js'
 
 export async function snapshot(
   host: Host,
@@ -57,9 +60,7 @@ export async function snapshot(
     // What a snapshot that was cut off left behind.
     removeSnapshot(folder, tag)
     const found: Omit<SnapshotRecord, 'format'> = isLive
-      ? await command(machine, signal, (qmp) =>
-          takeLive(host, machine, qmp, tag, memory && run ? { spec: specOf(machine, run.accel), run } : undefined, { ...ctx, signal }),
-        )
+      ? await command(machine, signal, (qmp) => takeLive(host, machine, qmp, tag, memory && run ? run : undefined, { ...ctx, signal }))
       : { tag, createdAt: Date.now(), disks: (await freezeAtRest(host, machine)).layers }
     addSnapshot(folder, found)
     record(host.options.stateDir, machine, { type: 'snapshotted', tag })
@@ -82,16 +83,16 @@ async function takeLive(
   machine: Machine,
   qmp: Qmp,
   tag: string,
-  withMemory: { spec: MachineSpec; run: Run } | undefined,
+  /** Present: with its memory. */
+  run: Run | undefined,
   ctx: CallContext,
 ): Promise<Omit<SnapshotRecord, 'format'>> {
-  if (!withMemory) {
+  if (!run) {
     const { running } = await qmp.execute<{ running: boolean }>('query-status')
     const freeze = (): Promise<Frozen> => freezeLive(host, machine, qmp)
     const { layers } = running ? await quietly(host, machine, ctx.signal, freeze) : await freeze()
     return { tag, createdAt: Date.now(), disks: layers }
   }
-  const { spec, run } = withMemory
   const { folder } = machine
   const wasRunning = await readyToMigrate(qmp)
   if (wasRunning) noteSaving(folder, run.number)
@@ -100,8 +101,17 @@ async function takeLive(
     const version = await versionedName(qmp)
     const frozen: Frozen = await freezeLive(host, machine, qmp)
     const createdAt = Date.now()
-    await saveMemory(qmp, folder.path, memoryFileOf(folder, tag), ctx)
-    return { tag, createdAt, disks: frozen.layers, spec: { ...spec, machine: { ...spec.machine, version } } }
+    const template = run.isTemplate === true
+    const spec = specOf(machine, run.accel)
+    await saveMemory(qmp, folder.path, memoryFileOf(folder, tag), template, ctx)
+    if (template) await copyMemory(folder.memory, ramFileOf(folder, tag), ctx.signal)
+    return {
+      tag,
+      createdAt,
+      disks: frozen.layers,
+      spec: { ...spec, machine: { ...spec.machine, version } },
+      ...(template ? { template } : {}),
+    }
   } finally {
     if (wasRunning) await qmp.execute('cont')
     forgetSaving(folder)
@@ -158,7 +168,8 @@ export async function restore(host: Host, { id }: Machine, tag: string, ctx: Cal
 async function restoreMemory(host: Host, machine: Machine, saved: StoredSnapshot, spec: MachineSpec, signal: AbortSignal): Promise<void> {
   const memory = openMemory(saved)
   try {
-    await runFromMemory(host, machine, { spec, memory }, signal)
+    const { path } = machine.folder
+    await runFromMemory(host, machine, { spec, memory, ...(saved.template ? { ram: relative(path, saved.ramFile) } : {}) }, signal)
   } finally {
     closeSync(memory)
   }
@@ -173,17 +184,21 @@ export function openMemory({ memoryFile, tag }: StoredSnapshot): number {
   }
 }
 
-/** Starts a machine in the middle of its life; `memory` is an open file. */
-export async function runFromMemory(
-  host: Host,
-  machine: Machine,
-  { spec: saved, memory }: { spec: MachineSpec; memory: number },
-  signal: AbortSignal,
-): Promise<void> {
-  const adapt = (spec: MachineSpec): MachineSpec => savedMachine(spec, saved, machine)
+/** What a machine wakes from. */
+export interface Saved {
+  spec: MachineSpec
+  /** An open file with QEMU's stream. */
+  memory: number
+  /** The memory of a template, which is mapped: a path for QEMU, in the machine's folder. */
+  ram?: string
+}
+
+/** Starts a machine in the middle of its life. */
+export async function runFromMemory(host: Host, machine: Machine, { spec: saved, memory, ram }: Saved, signal: AbortSignal): Promise<void> {
+  const adapt = (spec: MachineSpec): MachineSpec => savedMachine(spec, saved, machine, ram)
   const { qmp, run } = await launchRun(host, machine, adapt, signal, [memory])
   try {
-    await setCapabilities(qmp)
+    await setCapabilities(qmp, ram === undefined ? [] : ['x-ignore-shared'])
     await qmp.execute('migrate-incoming', { uri: `fd:${FIRST_INHERITED_FD}` })
     await untilArrived(qmp, signal)
     await qmp.execute('cont', {}, { signal })
@@ -196,7 +211,7 @@ export async function runFromMemory(
 }
 
 /** The devices of the saved machine, with the disks and the host's side of the network of now. */
-function savedMachine(spec: MachineSpec, saved: MachineSpec, machine: Machine): MachineSpec {
+function savedMachine(spec: MachineSpec, saved: MachineSpec, machine: Machine, ram: string | undefined): MachineSpec {
   if (saved.accel !== spec.accel) {
     throw new VMKitError('UNSUPPORTED', `The memory was saved under ${saved.accel}, and this host now runs ${spec.accel}`, {
       driver: DRIVER,
@@ -210,7 +225,7 @@ function savedMachine(spec: MachineSpec, saved: MachineSpec, machine: Machine): 
     uuid: spec.uuid,
     disks: withTops(saved.disks, tops),
     nics: spec.nics,
-    memory: { ...saved.memory },
+    memory: ram === undefined ? saved.memory : { ...saved.memory, backend: { kind: 'file', path: ram, share: false } },
     incoming: 'defer',
   }
 }

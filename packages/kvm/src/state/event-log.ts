@@ -67,6 +67,11 @@ function eventsOf(lines: string): LoggedEvent[] {
     .filter((event) => event !== undefined)
 }
 
+/** How often the guest of the last run was reset. */
+export function resetsOf({ events }: { events: string }): number {
+  return readEventLog(events).filter(({ event }) => event === 'RESET').length
+}
+
 /** Events from an offset on, whole lines only, and the offset to go on from. */
 export function readEventsFrom(path: string, offset: number): { events: LoggedEvent[]; offset: number } {
   let file: number

@@ -37,6 +37,10 @@ export const FILES = {
   initrd: 'initrd.img',
   /** What cloud-init reads. */
   seed: 'seed.iso',
+  /** The memory of a machine that is a template, while it runs. */
+  memory: 'memory.ram',
+  /** The memory that a clone of a template wakes from, until its QEMU has mapped it. */
+  mapped: 'mapped.ram',
   vnc: 'vnc.sock',
   /** UEFI's variables. */
   firmware: 'firmware.fd',

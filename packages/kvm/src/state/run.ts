@@ -4,6 +4,7 @@ import { constants } from 'node:os'
 import { join } from 'node:path'
 import type { PublishedPort, VMExit, VMState, VMStatus } from '@vmkit/core/driver'
 import { type Identity, isAlive, readJson, writeJson } from '@vmkit/core/state-folder'
+import { type Group, ranOutOfMemory } from '../cgroups/group.js'
 import type { Accelerator } from '../qemu/machine-spec.js'
 import { type LoggedEvent, readEventLog } from './event-log.js'
 import type { MachineFolder } from './machine-folder.js'
@@ -24,6 +25,10 @@ export interface Run {
   accel: Accelerator
   /** Bytes it was started with: the most that a balloon can give back. */
   memory?: number
+  /** By which the host limits its QEMU. */
+  group?: Group
+  /** Its memory is the file of a template; absent where it maps another's. */
+  isTemplate?: boolean
   /** Of the screen, where one is asked for. */
   vncPassword?: string
   ports: PublishedPort[]
@@ -95,6 +100,7 @@ function liveStatus(run: Run, events: readonly LoggedEvent[]): VMStatus {
     if (event === 'STOP' && state !== 'stopping') state = 'paused'
     else if (event === 'RESUME') state = 'running'
     else if (event === 'SHUTDOWN') state = 'stopping'
+    else if (event === 'RESET') reason = undefined
     else if (event === 'GUEST_PANICKED') reason = 'the guest panicked'
     else if (event === 'BLOCK_IO_ERROR' && data.action === 'stop') reason = `a disk failed: ${String(data.reason)}`
     if (state === 'running' && event === 'RESUME') reason = undefined
@@ -117,6 +123,10 @@ export function isCutOff(folder: MachineFolder): boolean {
 function endedStatus(folder: MachineFolder, run: Run, events: readonly LoggedEvent[]): VMStatus {
   const exit = exitOf(folder, run, events)
   if (exit.reason !== 'lost') return { state: 'stopped', exit }
+  if (run.group && ranOutOfMemory(run.group)) {
+    const oom = { code: null, signal: 'SIGKILL', oom: true, reason: 'oom', at: null } as const
+    return { state: 'failed', reason: 'QEMU wanted more memory than driverOptions.kvm.limits gives it', exit: oom }
+  }
   return { state: 'failed', reason: `QEMU (pid ${run.qemu?.pid}) ended without a shutdown${lastWords(folder)}`, exit }
 }
 

@@ -1,0 +1,95 @@
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { makeRoot } from './guest-root.js'
+import { bench, capable, requireQemu } from './support.js'
+
+const hasQemu = await requireQemu()
+
+describe.skipIf(!hasQemu)(`the guest${hasQemu ? '' : ' (not run: no QEMU; scripts/backends up installs it)'}`, () => {
+  const root = makeRoot()
+  const machines = bench()
+  writeFileSync(join(root, 'etc/os-release'), 'PRETTY_NAME="A little Linux"\nID=little\nVERSION_ID=3\n')
+  type Machine = Awaited<ReturnType<typeof machines.create>>
+  let vm: Machine
+  beforeAll(async () => {
+    const script = 'echo run >> /runs; sync; echo up; exec sleep 100000'
+    vm = await machines.create({ name: 'told', rootfs: root, memory: '128MiB', command: ['/bin/sh', '-c', script] })
+    await vm.start()
+    await vm.waitFor({ log: 'up', timeoutMs: 120_000 })
+  }, 150_000)
+  afterAll(async () => {
+    await machines[Symbol.asyncDispose]()
+    rmSync(root, { recursive: true })
+  })
+
+  async function ups(): Promise<number> {
+    let count = 0
+    for await (const { text } of vm.logs()) if (text === 'up') count += 1
+    return count
+  }
+
+  it('tells its name, system and addresses', async () => {
+    const { addresses, details } = await vm.info()
+    expect(addresses, 'the user-mode network is not reached from the host').toEqual([])
+    const told = await machines.driver.guestInfo('told')
+    expect(details?.guest).toEqual(told)
+    expect(told).toMatchObject({
+      agent: 'vmkit',
+      hostname: 'told',
+      os: { id: 'little', name: 'A little Linux', version: '3' },
+      machine: 'x86_64',
+    })
+    expect(told.kernel).toMatch(/^\d+\.\d+/)
+    const eth0 = told.interfaces.find(({ name }) => name === 'eth0')
+    expect([eth0?.mac]).toEqual(details?.macs)
+    expect(eth0?.addresses).toContainEqual({ address: '10.0.2.15', prefix: 24, family: 'ipv4' })
+  })
+
+  it('says nothing while it is paused, and the call says why', async () => {
+    await vm.pause()
+    const { details } = await vm.info()
+    expect(details).toMatchObject({ guest: null, 'guest unknown because': expect.stringContaining('paused') })
+    await expect(machines.driver.guestInfo(vm.id)).rejects.toMatchObject({ code: 'INVALID_STATE' })
+    await vm.resume()
+  })
+
+  it('without an agent is an error at once, and null in the info', async () => {
+    const silent = await machines.create({ name: 'silent', disk: { size: '1MiB' }, memory: '32MiB' })
+    await silent.start()
+    const began = performance.now()
+    await expect(machines.driver.guestInfo(silent.id)).rejects.toMatchObject({
+      code: 'GUEST_ERROR',
+      hint: expect.stringContaining('qemu-guest-agent'),
+    })
+    expect((await silent.info()).details?.guest).toBeNull()
+    expect(performance.now() - began).toBeLessThan(1500)
+    await silent.delete({ force: true })
+  })
+
+  it('boots again when it is reset, in the same run, with its disk and its ports of the host', { timeout: 180_000 }, async () => {
+    const before = await vm.info()
+    const session = await capable(vm).execStream(['sleep', '1000'])
+    const lost = expect(session.wait()).rejects.toMatchObject({ code: 'GUEST_ERROR' })
+    await machines.driver.reset(vm.id)
+    await lost
+    await vm.waitFor({ until: async () => (await ups()) === 2, timeoutMs: 60_000 })
+    expect((await capable(vm).exec(['cat', '/runs'])).stdout, 'the disk is the one from before').toBe('run\nrun\n')
+    const after = await vm.info()
+    expect([after.state, after.pid, after.startedAt]).toEqual(['running', before.pid, before.startedAt])
+    await vm.stop()
+    expect((await vm.status()).exit, 'the second boot reports its end').toMatchObject({ reason: 'signalled', signal: 'SIGTERM' })
+    await expect(machines.driver.reset(vm.id)).rejects.toMatchObject({ code: 'INVALID_STATE' })
+  })
+
+  it('of a system of its own starts again, and is not reset while it is paused', async () => {
+    const own = await machines.create({ name: 'own', disk: { size: '1MiB' }, memory: '32MiB' })
+    await own.start()
+    await machines.driver.reset('own')
+    expect((await own.status()).state).toBe('running')
+    await own.pause()
+    await expect(machines.driver.reset('own')).rejects.toMatchObject({ code: 'INVALID_STATE' })
+    await expect(machines.driver.reset('nobody')).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    await own.delete({ force: true })
+  })
+})
