@@ -1,24 +1,9 @@
 import type { VMDriver } from '@vmkit/core/driver'
 import type { GuestInfo } from './about/guest-info.js'
-import { adoption } from './adoption.js'
-import { guestFiles } from './agent/files.js'
-import { kvmImages } from './boot/image-store.js'
-import { exportBundle, importBundle } from './bundle.js'
 import { capabilities } from './capabilities.js'
-import { create } from './create.js'
-import { attachDevice, detachDevice } from './devices.js'
-import { DRIVER } from './errors.js'
-import { readEvents } from './events.js'
-import { makeHost } from './host.js'
-import { remove, start, stop } from './lifecycle.js'
-import { readLogs } from './logs.js'
-import type { Incomings } from './migrate/incoming.js'
+import { DRIVER } from './name.js'
+import type { Operations } from './operations.js'
 import { type KvmOptions, resolveOptions } from './options.js'
-import { kill, pause, reset, wait } from './running.js'
-import { screenshot, vncEndpoint } from './screen.js'
-import { statusOf } from './state/run.js'
-import { infoOf, summaryOf } from './status.js'
-import { kvmVolumes } from './volumes.js'
 
 export type { GuestAddress, GuestInfo, GuestInterface } from './about/guest-info.js'
 export type { KvmMachineOptions } from './machine-options.js'
@@ -67,12 +52,10 @@ export type KvmDriver = VMDriver<typeof capabilities> & Required<Pick<VMDriver, 
  * @throws VMKitError `INVALID_CONFIG` naming the option
  */
 export function kvm(options: KvmOptions = {}): KvmDriver {
-  const host = makeHost(resolveOptions(options))
-  const { store } = host
-  const adopted = adoption()
-  const snapshots = () => import('./snapshots/snapshots.js')
-  let incoming: Promise<Incomings> | undefined
-  const arrivals = (): Promise<Incomings> => (incoming ??= import('./migrate/incoming.js').then(({ incomings }) => incomings(host)))
+  const resolved = resolveOptions(options)
+  let loading: Promise<Operations> | undefined
+  // What the methods do is loaded with the first call: a driver should cost little by being there.
+  const load = (): Promise<Operations> => (loading ??= import('./operations.js').then(({ operations }) => operations(resolved)))
 
   return {
     name: DRIVER,
@@ -82,73 +65,75 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
     durability: 'host',
     isolation: 'vm',
 
-    probe: async (ctx) => (await import('./probe.js')).probe(host, ctx),
-    create: (config, ctx) => create(host, config, ctx),
-    start: async (id, ctx) => start(host, store.get(id), ctx),
-    stop: async (id, request, ctx) => stop(host, store.get(id), request, ctx),
-    kill: async (id, signal, ctx) => kill(store.get(id), signal, ctx),
-    delete: async (id, { force }, ctx) => remove(host, store.get(id), force, ctx),
-    pause: async (id, ctx) => pause(store.get(id), 'pause', ctx),
-    resume: async (id, ctx) => pause(store.get(id), 'resume', ctx),
-    wait: async (id, ctx) => wait(host, store.get(id), ctx),
-
-    async getStatus(id) {
-      const machine = store.get(id)
-      const { run: _run, ...status } = statusOf(machine.folder)
-      adopted.notice(machine, status.state)
-      return status
+    probe: async (...args) => (await load()).probe(...args),
+    create: async (...args) => (await load()).create(...args),
+    start: async (...args) => (await load()).start(...args),
+    stop: async (...args) => (await load()).stop(...args),
+    kill: async (...args) => (await load()).kill(...args),
+    delete: async (...args) => (await load()).delete(...args),
+    pause: async (...args) => (await load()).pause(...args),
+    resume: async (...args) => (await load()).resume(...args),
+    wait: async (...args) => (await load()).wait(...args),
+    getStatus: async (...args) => (await load()).getStatus(...args),
+    getInfo: async (...args) => (await load()).getInfo(...args),
+    getMetrics: async (...args) => (await load()).getMetrics(...args),
+    list: async (...args) => (await load()).list(...args),
+    find: async (...args) => (await load()).find(...args),
+    async *logs(...args) {
+      yield* (await load()).logs(...args)
     },
-    async getInfo(id, ctx) {
-      const machine = store.get(id)
-      const info = await infoOf(host, machine, ctx)
-      adopted.notice(machine, info.state)
-      return info
+    async *events(...args) {
+      yield* (await load()).events(...args)
     },
-    getMetrics: async (id, ctx) => (await import('./metrics.js')).readMetrics(store.get(id), ctx),
-    list: async (filter) => store.list(filter.name).map((machine) => summaryOf(machine)),
-    find: async (idOrName) => store.find(idOrName),
+    attach: async (...args) => (await load()).attach(...args),
+    execStream: async (...args) => (await load()).execStream(...args),
+    console: async (...args) => (await load()).console(...args),
+    vnc: async (...args) => (await load()).vnc(...args),
+    screenshot: async (...args) => (await load()).screenshot(...args),
+    attachDevice: async (...args) => (await load()).attachDevice(...args),
+    detachDevice: async (...args) => (await load()).detachDevice(...args),
+    resize: async (...args) => (await load()).resize(...args),
+    files: {
+      async *read(...args) {
+        yield* (await load()).files.read(...args)
+      },
+      write: async (...args) => (await load()).files.write(...args),
+      list: async (...args) => (await load()).files.list(...args),
+      remove: async (...args) => (await load()).files.remove(...args),
+      async *pack(...args) {
+        yield* (await load()).files.pack(...args)
+      },
+      unpack: async (...args) => (await load()).files.unpack(...args),
+    },
+    snapshot: async (...args) => (await load()).snapshot(...args),
+    restore: async (...args) => (await load()).restore(...args),
+    listSnapshots: async (...args) => (await load()).listSnapshots(...args),
+    deleteSnapshot: async (...args) => (await load()).deleteSnapshot(...args),
+    clone: async (...args) => (await load()).clone(...args),
+    async *exportBundle(...args) {
+      yield* (await load()).exportBundle(...args)
+    },
+    importBundle: async (...args) => (await load()).importBundle(...args),
+    prepareIncoming: async (...args) => (await load()).prepareIncoming(...args),
+    migrateOut: async (...args) => (await load()).migrateOut(...args),
+    finishIncoming: async (...args) => (await load()).finishIncoming(...args),
+    cancelIncoming: async (...args) => (await load()).cancelIncoming(...args),
+    images: {
+      pull: async (...args) => (await load()).images.pull(...args),
+      list: async (...args) => (await load()).images.list(...args),
+      remove: async (...args) => (await load()).images.remove(...args),
+      import: async (...args) => (await load()).images.import(...args),
+    },
+    volumes: {
+      create: async (...args) => (await load()).volumes.create(...args),
+      list: async (...args) => (await load()).volumes.list(...args),
+      remove: async (...args) => (await load()).volumes.remove(...args),
+    },
+    reset: async (...args) => (await load()).reset(...args),
+    guestInfo: async (...args) => (await load()).guestInfo(...args),
 
-    logs: (id, request, ctx) => readLogs(store.get(id), request, ctx.signal),
-    events: (ctx) => readEvents(host, ctx.signal),
-    console: async (id, ctx) => (await import('./console.js')).openConsole(store.get(id), ctx),
-    vnc: async (id) => vncEndpoint(store.get(id)),
-    screenshot: async (id, ctx) => screenshot(store.get(id), ctx),
-    attachDevice: async (id, device, ctx) => attachDevice(host, store.get(id), device, ctx),
-    detachDevice: async (id, deviceId, ctx) => detachDevice(host, store.get(id), deviceId, ctx),
-    resize: async (id, request, ctx) => (await import('./resize.js')).resize(host, store.get(id), request, ctx),
-
-    snapshot: async (id, tag, request, ctx) => (await snapshots()).snapshot(host, store.get(id), tag, request, ctx),
-    restore: async (id, tag, ctx) => (await snapshots()).restore(host, store.get(id), tag, ctx),
-    listSnapshots: async (id) => (await snapshots()).listSnapshots(store.get(id)),
-    exportBundle: (id, ctx) => exportBundle(host, store.get(id), ctx),
-    importBundle: async (bundle, request, ctx) => importBundle(host, bundle, request, ctx),
-    clone: async (id, request, ctx) => (await import('./snapshots/clone.js')).clone(host, store.get(id), request, ctx),
-    prepareIncoming: async (offer, ctx) => (await arrivals()).prepare(offer, ctx),
-    migrateOut: async (id, ticket, request, ctx) =>
-      (await import('./migrate/send.js')).migrateOut(host, store.get(id), ticket, request, ctx),
-    finishIncoming: async (ticket) => (await arrivals()).finish(ticket),
-    cancelIncoming: async (ticket) => (await arrivals()).cancel(ticket),
-    deleteSnapshot: async (id, tag, ctx) => (await snapshots()).deleteSnapshot(host, store.get(id), tag, ctx),
-
-    reset: async (idOrName, { signal = never() } = {}) => reset(store.get(store.find(idOrName)), { signal }),
-    guestInfo: async (idOrName, { signal = never() } = {}) =>
-      (await import('./about/ask-guest.js')).askGuest(host, store.get(store.find(idOrName)), signal),
-
-    images: kvmImages(host),
-    volumes: kvmVolumes(store),
-    files: guestFiles(host),
-    attach: async (id, ctx) => (await import('./attach.js')).attach(host, store.get(id), ctx),
-    execStream: async (id, request, ctx) => (await import('./agent/exec.js')).execStream(host.guests, store.get(id), request, ctx),
-
-    // Watches and timers belong to calls in flight, and end with them.
     async close() {
-      await adopted.close()
-      await (await incoming)?.close()
-      host.guests.close()
+      await (await loading)?.close()
     },
   }
-}
-
-function never(): AbortSignal {
-  return new AbortController().signal
 }

@@ -1,7 +1,8 @@
 import { VMKitError, type VMKitErrorDetails } from '@vmkit/core/driver'
 import { systemError as systemErrorOf } from '@vmkit/core/state-folder'
+import { DRIVER } from './name.js'
 
-export const DRIVER = 'kvm'
+export { DRIVER }
 
 /** Any thrown value as a VMKitError with the code that fits the system's. */
 export function systemError(error: unknown, details: VMKitErrorDetails = {}): VMKitError {

@@ -2,7 +2,7 @@ import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { invalidConfig, lazily, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
-import { DRIVER } from './errors.js'
+import { DRIVER } from './name.js'
 import { checkStateDir } from './state/machine-folder.js'
 
 export interface KvmOptions {

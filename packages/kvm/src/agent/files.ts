@@ -22,7 +22,7 @@ const CODES: Readonly<Record<number, { code: 'NOT_FOUND' | 'PERMISSION_DENIED' |
 
 type Work = 'read' | 'write' | 'list' | 'remove' | 'pack' | 'unpack'
 
-export function guestFiles(host: Host): DriverFiles {
+export function guestFiles(host: Host): Required<DriverFiles> {
   function work(id: string, name: Work, path: string, { signal }: CallContext, mode?: number): Promise<ExecSession> {
     const machine = host.store.get(id)
     const records = [

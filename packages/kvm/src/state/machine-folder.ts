@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path'
 import { invalidConfig } from '@vmkit/core/driver'
-import { DRIVER } from '../errors.js'
+import { DRIVER } from '../name.js'
 
 /** Bare names, as QEMU is told them. */
 export const FILES = {
