@@ -66,23 +66,26 @@ const checks = (): Step[] => [
 ]
 
 /**
- * The projects in two halves of about the same length, for two cores. Those of one half run one after another, for they measure
- * time. The first waits for the processors (guests on emulated ones); whatever is not named is in the second, which mostly waits
- * for daemons.
+ * The projects by the engine that they share: those of one group run one after another, for they measure time. Two groups at a
+ * time, the longest first; whatever is not named is in the last.
  */
-const VIRTUAL = ['packages/kvm', 'packages/kata', 'packages/containerd', 'examples/kvm-cloud-init', 'examples/containerd-job']
-const halves = {
-  'virtual machines, containerd': VIRTUAL,
-  'all the rest': [...workspaces(), 'scripts'].filter((project) => !VIRTUAL.includes(project)),
+const NAMED = {
+  'virtual machines': ['packages/kvm', 'examples/kvm-cloud-init'],
+  containerd: ['packages/containerd', 'packages/kata', 'examples/containerd-job'],
+  docker: ['packages/docker', 'examples/docker-web', 'examples/same-image-everywhere'],
 }
-const reportsOf = (half: string): string => `verify/${half.replace(/[^a-z]+/g, '-')}`
+const groups: Readonly<Record<string, readonly string[]>> = {
+  ...NAMED,
+  'all the rest': [...workspaces(), 'scripts'].filter((project) => !Object.values(NAMED).flat().includes(project)),
+}
+const reportsOf = (group: string): string => `verify/${group.replace(/[^a-z]+/g, '-')}`
 
 /** Tests on the Node that runs this; a missing engine fails. */
-const tests = (half: keyof typeof halves): Step => ({
-  name: `${half}, Node ${process.versions.node}`,
+const tests = ([group, projects]: readonly [string, readonly string[]]): Step => ({
+  name: `${group}, Node ${process.versions.node}`,
   async run(log) {
-    const reports = await freshFolder(reportsOf(half))
-    const result = await runTests({ reports, log, args: selecting(halves[half]), env: requireBackends() })
+    const reports = await freshFolder(reportsOf(group))
+    const result = await runTests({ reports, log, args: selecting(projects), env: requireBackends() })
     const silent = unexplained(result.skippedTests, await readReports([reports]))
     if (silent.length === 0) return { ...result, ...failures(result) }
     // A skip without a reason is a test that somebody forgot.
@@ -93,13 +96,12 @@ const tests = (half: keyof typeof halves): Step => ({
 /** Repeated at the end, where a reader of a long output looks first. */
 const failures = ({ failedTests }: TestRun): { note?: string } =>
   failedTests.length === 0 ? {} : { note: `Failed:\n  ${failedTests.join('\n  ')}` }
-const HALVES = Object.keys(halves) as (keyof typeof halves)[]
 
 /** Every driver has shown itself on its engine: a test that was never run is not a pass. */
 const engines: Step = {
   name: 'every engine tested',
   async run() {
-    const reports = await readReports(HALVES.map((half) => join(ROOT, '.reports', reportsOf(half))))
+    const reports = await readReports(Object.keys(groups).map((group) => join(ROOT, '.reports', reportsOf(group))))
     const failed = reports.filter((report) => !report.tested).length
     return { passed: reports.length - failed, failed, skipped: 0, note: describeReports(reports) }
   },
@@ -140,7 +142,7 @@ function requireBackends(): Record<string, string> {
 export const everything = (): Stage[] => [
   { steps: [build, backends], parallel: 2, essential: true },
   { steps: checks(), parallel: 2 },
-  { steps: HALVES.map(tests), parallel: 2 },
+  { steps: Object.entries(groups).map(tests), parallel: 2 },
   { steps: [engines, ...OTHER_NODES.map(onNode)], parallel: 1 },
 ]
 
