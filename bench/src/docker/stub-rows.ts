@@ -83,26 +83,26 @@ function* importRows({ socketPath }: StubEngine): Generator<Comparison> {
     name: 'docker',
     options,
     config: { image: ENDS_AT_ONCE, command: [PROGRAM], pull: 'never' },
-    libraries: ['docker-modem'],
+    libraries: ['dockerode'],
     // As many requests as the job makes.
-    useOfLibraries: `import Modem from 'docker-modem'
-globalThis.modem = new Modem(${JSON.stringify(options)})
+    useOfLibraries: `import Docker from 'dockerode'
+globalThis.modem = new Docker(${JSON.stringify(options)}).modem
 for (let call = 0; call < ${CALLS_OF_A_JOB}; call += 1) {
   await new Promise((resolve, reject) => modem.dial({ path: '/version', method: 'GET', statusCodes: { 200: true } }, (error) => error ? reject(error) : resolve()))
 }`,
   })
   const cwd = packageFolder('docker')
   const imports = importing('@vmkit/core', '@vmkit/docker')
-  // docker-modem and what it loads are CommonJS: each of their files that was run is in this cache.
+  // dockerode and what it loads are CommonJS: each of their files that was run is in this cache.
   const tell = `import { createRequire } from 'node:module'
-const files = Object.keys(createRequire(import.meta.url).cache).filter((file) => /[\\\\/](ssh2|docker-modem)[\\\\/]/.test(file))
+const files = Object.keys(createRequire(import.meta.url).cache).filter((file) => /[\\\\/](dockerode|docker-modem)[\\\\/]/.test(file))
 process.stdout.write(String(files.length))`
   const use = `import { createManager } from '@vmkit/core'
 const manager = createManager({ drivers: { docker: ${JSON.stringify(options)} } })
 await manager.driver('docker').probe()
 await manager.close()`
   yield {
-    what: 'files of docker-modem that the import loads',
+    what: 'files of dockerode that the import loads',
     against: 'after a probe',
     ...COUNTED,
     ours: nodeNumber(`${imports}\n${tell}`, cwd),
@@ -115,7 +115,7 @@ await manager.close()`
 function atLeastOne(sample: ReturnType<typeof nodeNumber>): ReturnType<typeof nodeNumber> {
   return async (iterations) => {
     const value = await sample(iterations)
-    if (value < 1) throw new Error('docker-modem was used, and none of its files was seen')
+    if (value < 1) throw new Error('dockerode was used, and none of its files was seen')
     return value
   }
 }

@@ -3,10 +3,11 @@ import { Agent } from 'node:http'
 import { Agent as TlsAgent } from 'node:https'
 import { inspect } from 'node:util'
 import { VMKitError } from '@vmkit/core'
-import DockerModem from 'docker-modem'
+import Docker from 'dockerode'
 import type { Endpoint } from './endpoints.js'
 
-// Its types do not know an abort signal on every call.
+// The types of dockerode know neither the agent nor an abort signal on every call.
+type ModemOptions = ConstructorParameters<typeof Docker>[0]
 export interface Modem {
   dial(options: Record<string, unknown>, callback: (error: Error | null, result: unknown) => void): void
 }
@@ -32,7 +33,7 @@ export async function dialer(endpoint: Endpoint): Promise<{ modem: Modem; agent:
   }
   const url = new URL(endpoint.target.replace(/^unix:\/\//, 'file://'))
   const make = (options: Record<string, unknown>, agent: Agent) => ({
-    modem: new DockerModem({ ...none, ...options, agent } as DockerModem.ConstructorOptions) as unknown as Modem,
+    modem: new Docker({ ...none, ...options, agent } as ModemOptions).modem as unknown as Modem,
     agent,
   })
   if (endpoint.target.startsWith('unix://'))

@@ -111,7 +111,7 @@ async function search(options: DockerOptions, agents: Set<Agent>): Promise<Engin
 
 /** Dials one endpoint and asks its version. */
 export async function connect(endpoint: Endpoint, agents: Set<Agent>, timeoutMs: number): Promise<Engine> {
-  // Loaded when it is used: HTTP, TLS and dockerode's modem are most of what importing this driver would cost.
+  // Loaded when it is used: HTTP, TLS and dockerode are most of what importing this driver would cost.
   const { dialer } = await import('./dial.js')
   const { modem, agent } = await dialer(endpoint)
   agents.add(agent)

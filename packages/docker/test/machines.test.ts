@@ -354,7 +354,7 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
 
 it('importing the driver loads no engine client', () => {
   const script =
-    "import('@vmkit/docker').then(() => console.log(Object.keys(require('node:module')._cache ?? {}).filter((path) => /docker-modem|ssh2/.test(path)).length))"
+    "import('@vmkit/docker').then(() => console.log(Object.keys(require('node:module')._cache ?? {}).filter((path) => path.includes('dockerode')).length))"
   const output = execFileSync(process.execPath, ['-e', script], { cwd: import.meta.dirname, encoding: 'utf8' })
   expect(output.trim()).toBe('0')
 })

@@ -8,7 +8,7 @@ import { rollup } from 'rollup'
 import webpack from 'webpack'
 
 // It loads native addons where they are, which no bundler can take along; apps leave it outside as well.
-const EXTERNAL = 'docker-modem'
+const EXTERNAL = 'dockerode'
 
 /** Bundles `main.js` of the app and resolves with the bundle's entry. */
 export const bundlers: Readonly<Record<string, (app: string) => Promise<string>>> = {
