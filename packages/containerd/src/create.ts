@@ -79,7 +79,9 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
         undo.unshift(() => removeRootfs(containerd, { snapshotter, key }, { timeoutMs: 5000 }))
         // Without a lease the snapshot holds itself; with the machine, or with the folder of one whose maker was killed, it goes.
         const labels: Record<string, string> = lease === undefined ? { [GC_ROOT]: new Date().toISOString() } : {}
-        const mounts = await prepareRootfs(containerd, { snapshotter, key, parent, labels }, { signal: ctx.signal, lease, vmId: id })
+        // Awaited whatever the caller does: the daemon goes on with a call whose client has left, and would make it after the undo.
+        const mounts = await prepareRootfs(containerd, { snapshotter, key, parent, labels }, { lease, vmId: id })
+        ctx.signal.throwIfAborted()
         const user = config.user ?? inImage.User
         let accounts: Accounts = { passwd: '', group: '' }
         const files = variant.skipFiles ? [] : config.files
@@ -125,7 +127,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
           snapshotKey: key,
           extensions: extensionsOf(record),
         }
-        // The daemon goes on with a call whose client has left: it is awaited, and what it made is removed.
+        // Awaited likewise, and what it made is removed.
         await containerd.containers.create({ container }, { lease, vmId: id }).catch((error: unknown) => {
           throw hasCode(error, 'ALREADY_EXISTS') ? nameTaken(host, config.name) : error
         })

@@ -17,11 +17,11 @@ export interface RootfsKey {
 /** The key of a machine's first root file system; a restore makes others. */
 export const rootfsKey = (uid: string): string => `vmkit-${uid}`
 
-/** Make it under a lease: until a container names the snapshot, nothing else holds it. */
+/** Until a container names the snapshot, only a lease or its labels hold it. */
 export async function prepareRootfs(
   containerd: Containerd,
   { snapshotter, key, parent, labels = {} }: RootfsKey & { parent: string; labels?: Record<string, string> },
-  options: { signal: AbortSignal; lease?: string; vmId?: string },
+  options: { signal?: AbortSignal; lease?: string; vmId?: string },
 ): Promise<Mount[]> {
   const { mounts } = await containerd.snapshots.prepare({ snapshotter, key, parent, labels }, options)
   return mounts
