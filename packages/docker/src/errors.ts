@@ -27,6 +27,8 @@ const ROWS: readonly Row[] = [
     code: 'IMAGE_NOT_FOUND',
   },
   { status: 404, words: /image .* not found/i, code: 'IMAGE_NOT_FOUND' },
+  // Podman, of an image that is being removed at this moment.
+  { status: 500, words: /ImageData to ImageInspect.*layer not known/i, code: 'IMAGE_NOT_FOUND' },
   { words: /container name .*already in use|already in use, cannot rename/i, code: 'ALREADY_EXISTS' },
   { words: /volume .*already exists|network with name .* already exists|network name .* already used/i, code: 'ALREADY_EXISTS' },
   {
