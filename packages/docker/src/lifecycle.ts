@@ -1,5 +1,5 @@
 import { VMKitError } from '@vmkit/core'
-import type { CallContext, StopOptions, VMExit } from '@vmkit/core/driver'
+import { type CallContext, limitOf, type StopOptions, type VMExit } from '@vmkit/core/driver'
 import { hasCode } from './errors.js'
 import { exitFrom, exitOf } from './inspect.js'
 import { type Machines, notFound, type Place } from './machines.js'
@@ -73,16 +73,16 @@ export async function stop(machines: Machines, id: string, { graceMs, signal }: 
 
 /** Resolves when it no longer runs, at the latest after `graceMs`. */
 async function stopped({ engine, path }: Place, graceMs: number, ctx: CallContext): Promise<void> {
-  const limit = AbortSignal.timeout(graceMs)
+  using limit = limitOf(ctx.signal, graceMs)
   try {
     await engine.json({
       method: 'POST',
       path: `${path}/wait`,
       query: { condition: 'not-running' },
-      signal: AbortSignal.any([ctx.signal, limit]),
+      signal: limit.signal,
     })
   } catch (error) {
-    if (!limit.aborted || ctx.signal.aborted) throw error
+    if (!limit.isOver()) throw error
   }
 }
 

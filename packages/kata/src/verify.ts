@@ -1,5 +1,5 @@
 /** Kata may say yes and do nothing: what it was told is looked at afterwards. */
-import { type CallContext, type ResizeRequest, type StopOptions, VMKitError } from '@vmkit/core/driver'
+import { type CallContext, limitOf, type ResizeRequest, type StopOptions, VMKitError } from '@vmkit/core/driver'
 import type { Inner } from './inner.js'
 
 /** How long a sandbox may take to be gone after SIGKILL: under emulation a guest takes seconds. */
@@ -34,20 +34,12 @@ const swallowed = (vmId: string, what: string) =>
     hint: "The hypervisor's process may have to be ended by hand",
   })
 
-/** Not `AbortSignal.any`: Node 20 may collect the signal of a timer before it fires. */
 async function within<T>(ms: number, ctx: CallContext, run: (ctx: CallContext) => Promise<T>, late: () => VMKitError): Promise<T> {
-  const limit = new AbortController()
-  const give = (): void => limit.abort(ctx.signal.reason)
-  const timer = setTimeout(() => limit.abort(late()), ms)
-  ctx.signal.addEventListener('abort', give)
-  if (ctx.signal.aborted) give()
+  using limit = limitOf(ctx.signal, ms)
   try {
     return await run({ ...ctx, signal: limit.signal })
   } catch (error) {
-    throw limit.signal.aborted && !ctx.signal.aborted ? limit.signal.reason : error
-  } finally {
-    clearTimeout(timer)
-    ctx.signal.removeEventListener('abort', give)
+    throw limit.isOver() ? late() : error
   }
 }
 

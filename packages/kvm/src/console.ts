@@ -1,5 +1,5 @@
 /** The first serial port, as a line to the machine. What it says is also kept in the log, whether somebody reads or not. */
-import { type CallContext, type TerminalSession, VMKitError } from '@vmkit/core/driver'
+import { type CallContext, limitOf, type TerminalSession, VMKitError } from '@vmkit/core/driver'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
 import { dial } from './qmp/dial.js'
 import { statusOf } from './state/run.js'
@@ -12,7 +12,8 @@ const BUSY_MS = 5000
 export async function openConsole(machine: Machine, ctx: CallContext): Promise<TerminalSession> {
   const { state } = statusOf(machine.folder)
   if (state !== 'running' && state !== 'paused') throw invalidState(machine.id, 'open the console of', state)
-  const socket = await dial(machine.folder.console, AbortSignal.any([ctx.signal, AbortSignal.timeout(BUSY_MS)])).catch((error: unknown) => {
+  using limit = limitOf(ctx.signal, BUSY_MS)
+  const socket = await dial(machine.folder.console, limit.signal).catch((error: unknown) => {
     throw ctx.signal.aborted ? abortReason(ctx.signal) : systemError(error, { operation: 'console', vmId: machine.id })
   })
   let failure: Error | undefined

@@ -1,7 +1,7 @@
 /** Start, stop and delete: the QEMU of one machine comes and goes. */
 
 import { rmSync } from 'node:fs'
-import { type CallContext, type StopOptions, VMKitError, type VMStatus } from '@vmkit/core/driver'
+import { type CallContext, limitOf, type StopOptions, VMKitError, type VMStatus } from '@vmkit/core/driver'
 import { type Identity, ownIdentity, signalProcess, untilChange } from '@vmkit/core/state-folder'
 import { channelDevice, FIRST_EXEC_PORT } from './boot/channels.js'
 import { powerDown } from './boot/power-down.js'
@@ -173,7 +173,8 @@ export async function stop(host: Host, machine: Machine, options: StopOptions, c
 
 /** What the guest makes of it is its own affair: the grace decides. */
 async function askToEnd(machine: Machine, run: Run, { graceMs, signal: name }: StopOptions, signal: AbortSignal): Promise<void> {
-  const grace = AbortSignal.any([signal, AbortSignal.timeout(Math.min(graceMs, 2 ** 31 - 1))])
+  using limit = limitOf(signal, graceMs)
+  const grace = limit.signal
   const asking = (async () => {
     // A frozen guest hears nothing.
     if (statusOf(machine.folder).state === 'paused') await command(machine, grace, (qmp) => qmp.execute('cont'))
@@ -191,7 +192,8 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
   const { folder } = machine
   const wasAlive = isRunAlive(run)
   if (wasAlive) {
-    await command(machine, AbortSignal.any([signal, AbortSignal.timeout(QUIT_MS)]), (qmp) => qmp.execute('quit')).catch(() => {})
+    using limit = limitOf(signal, QUIT_MS)
+    await command(machine, limit.signal, (qmp) => qmp.execute('quit')).catch(() => {})
     signal.throwIfAborted()
     await untilGone(folder, run, QUIT_MS, signal)
     if (isRunAlive(run)) {
@@ -218,8 +220,8 @@ function tellEnd(host: Host, machine: Machine, run: Run): void {
 }
 
 async function untilGone(folder: MachineFolder, run: Run, ms: number, signal: AbortSignal): Promise<void> {
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(ms)])
-  await untilChange(folder.path, limit, 5, () => (isRunAlive(run) ? undefined : true)).catch(() => {})
+  using limit = limitOf(signal, ms)
+  await untilChange(folder.path, limit.signal, 5, () => (isRunAlive(run) ? undefined : true)).catch(() => {})
   signal.throwIfAborted()
 }
 

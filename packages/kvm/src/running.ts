@@ -1,7 +1,6 @@
 /** What is done to a machine that runs: kill, pause, resume, reset; and waiting for its end. */
-import { type CallContext, type VMExit, VMKitError } from '@vmkit/core/driver'
+import { type CallContext, limitOf, type VMExit, VMKitError } from '@vmkit/core/driver'
 import { signalProcess, untilChange } from '@vmkit/core/state-folder'
-import { limitOf } from './agent/qga/limit.js'
 import { channelDevice, FIRST_EXEC_PORT } from './boot/channels.js'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
@@ -25,7 +24,8 @@ export async function kill(machine: Machine, name: string, ctx: CallContext): Pr
   if (!run || !isRunAlive(run)) throw invalidState(machine.id, 'kill', state)
   if (name === 'SIGKILL') {
     markKilled(machine.folder, run)
-    await command(machine, AbortSignal.any([ctx.signal, AbortSignal.timeout(500)]), (qmp) => qmp.execute('quit')).catch(() => {
+    using limit = limitOf(ctx.signal, 500)
+    await command(machine, limit.signal, (qmp) => qmp.execute('quit')).catch(() => {
       if (run.qemu) signalProcess(run.qemu, 'SIGKILL')
     })
     return

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { chownSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { invalidConfig, type StopOptions, type VMExit, VMKitError } from '@vmkit/core/driver'
+import { invalidConfig, limitOf, type StopOptions, type VMExit, VMKitError } from '@vmkit/core/driver'
 import { bootId, isAlive, signalProcess, untilChange, withLock } from '@vmkit/core/state-folder'
 import { DRIVER, invalidState, systemError } from './errors.js'
 import { record } from './events.js'
@@ -136,9 +136,9 @@ export async function stop(machine: Machine, options: StopOptions, signal: Abort
       signalProcess(run.main, signalNumber(name))
       // A stopped process takes no signal but SIGKILL.
       if (run.paused) await thaw(machine, run, signal)
-      const graceEnd = AbortSignal.timeout(Math.min(graceMs, 2 ** 31 - 1))
+      using limit = limitOf(signal, graceMs)
       const hasGone = (): true | undefined => (run.main && isAlive(run.main) ? undefined : true)
-      await untilChange(machine.folder, AbortSignal.any([signal, graceEnd]), 20, hasGone, 'exit.').catch(() => {})
+      await untilChange(machine.folder, limit.signal, 20, hasGone, 'exit.').catch(() => {})
       signal.throwIfAborted()
     }
     await end(machine, run, signal)
@@ -148,8 +148,10 @@ export async function stop(machine: Machine, options: StopOptions, signal: Abort
 /** Kills what lives, waits until the exit is written, and leaves no process. */
 async function end(machine: Machine, run: Run, signal: AbortSignal): Promise<void> {
   // What has ended by itself is let tell how, before anything is killed.
-  if (run.main && !isAlive(run.main))
-    await untilEnded(machine, AbortSignal.any([signal, AbortSignal.timeout(EXIT_WRITE_MS)])).catch(() => {})
+  if (run.main && !isAlive(run.main)) {
+    using limit = limitOf(signal, EXIT_WRITE_MS)
+    await untilEnded(machine, limit.signal).catch(() => {})
+  }
   signal.throwIfAborted()
   if (!run.earlierBoot) {
     const killing = killAll(
@@ -161,7 +163,8 @@ async function end(machine: Machine, run: Run, signal: AbortSignal): Promise<voi
     await freezerOf(cgroupOf(machine))?.(false, signal)
     await killing
   }
-  const ended = await untilEnded(machine, AbortSignal.any([signal, AbortSignal.timeout(EXIT_WRITE_MS)]))
+  using limit = limitOf(signal, EXIT_WRITE_MS)
+  const ended = await untilEnded(machine, limit.signal)
   await sweep(machine, ended.run, signal)
 }
 

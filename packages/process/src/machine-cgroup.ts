@@ -1,6 +1,7 @@
 /** The groups of one machine, whichever version the host has. */
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { limitOf } from '@vmkit/core/driver'
 import { errno } from '@vmkit/core/state-folder'
 import {
   type CgroupMetrics,
@@ -86,11 +87,11 @@ export function freezerOf(record: CgroupRecord | undefined): ((frozen: boolean, 
   if (!record || folder === undefined) return undefined
   const set = record.version === 1 ? freezeV1 : freezeV2
   return async (frozen, signal) => {
-    const limit = AbortSignal.any([signal, AbortSignal.timeout(FREEZE_MS)])
+    using limit = limitOf(signal, FREEZE_MS)
     while (!set(folder, frozen)) {
-      if (limit.aborted) {
+      if (limit.signal.aborted) {
         set(folder, false)
-        throw systemError(limit.reason, { hint: 'A task that waits in the kernel kept the group from freezing' })
+        throw systemError(limit.signal.reason, { hint: 'A task that waits in the kernel kept the group from freezing' })
       }
       await new Promise((resolve) => setTimeout(resolve, 1))
     }

@@ -1,5 +1,5 @@
 import { constants } from 'node:os'
-import { type CallContext, invalidConfig, type StopOptions, VMKitError } from '@vmkit/core/driver'
+import { type CallContext, invalidConfig, limitOf, type StopOptions, VMKitError } from '@vmkit/core/driver'
 import { withLock, writeJson } from '@vmkit/core/state-folder'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
@@ -44,14 +44,14 @@ async function stopTask(host: Host, machine: Machine, { graceMs, signal }: StopO
 
 /** Whether it ended in time. */
 async function exitWithin(host: Host, { id, containerId }: Machine, graceMs: number, { signal }: CallContext): Promise<boolean> {
-  const limit = AbortSignal.timeout(graceMs)
+  using limit = limitOf(signal, graceMs)
   const containerd = await host.containerd()
   try {
-    await containerd.tasks.wait({ containerId }, { signal: AbortSignal.any([signal, limit]), vmId: id })
+    await containerd.tasks.wait({ containerId }, { signal: limit.signal, vmId: id })
     return true
   } catch (error) {
     if (hasCode(error, 'NOT_FOUND')) return true
-    if (limit.aborted && !signal.aborted) return false
+    if (limit.isOver()) return false
     throw error
   }
 }

@@ -1,7 +1,6 @@
 /** Asks a guest who it is: PID 1 of the vmkit guest, or QEMU's guest agent in a system of its own. */
-import { VMKitError } from '@vmkit/core/driver'
+import { limitOf, VMKitError } from '@vmkit/core/driver'
 import { connectAgent } from '../agent/qga/client.js'
-import { limitOf } from '../agent/qga/limit.js'
 import { ask } from '../agent/request.js'
 import { AGENT_CHANNEL, channelDevice, FIRST_EXEC_PORT } from '../boot/channels.js'
 import { decodeRecords } from '../boot/run-spec.js'

@@ -3,7 +3,7 @@
  * Source: https://www.qemu.org/docs/master/interop/qmp-spec.html
  */
 import type { Duplex } from 'node:stream'
-import { channel, VMKitError } from '@vmkit/core/driver'
+import { channel, limitOf, VMKitError } from '@vmkit/core/driver'
 import { documentReader, encodeDocument } from '../lines/codec.js'
 import { dial } from './dial.js'
 import { abortReason, qemuGone, qmpError } from './errors.js'
@@ -48,15 +48,15 @@ const CONNECT_TIMEOUT_MS = 5000
 /** Over a UNIX socket, or over a connection that is there already, such as an inherited socket pair. */
 export async function connectQmp(target: string | Duplex, options: QmpOptions = {}): Promise<Qmp> {
   const timeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS
-  const deadline = AbortSignal.timeout(timeoutMs)
-  const signal = options.signal ? AbortSignal.any([options.signal, deadline]) : deadline
+  using limit = limitOf(options.signal, timeoutMs)
+  const { signal } = limit
   const name = typeof target === 'string' ? target : 'an inherited socket'
   try {
     const socket = typeof target === 'string' ? await dial(target, signal) : target
     return await negotiate(socket, name, signal)
   } catch (error) {
     if (options.signal?.aborted) throw abortReason(options.signal)
-    if (!deadline.aborted || !signal.aborted) throw error
+    if (!limit.isOver()) throw error
     throw new VMKitError('CONFLICT', `QEMU at ${name} has served somebody else for ${timeoutMs} ms`, {
       driver: 'kvm',
       hint: 'A QMP socket serves one client at a time; close the other one',

@@ -1,3 +1,4 @@
+import { limitOf } from '@vmkit/core/driver'
 /** A file system that the guest has written out and holds still, where vmkit has a way into the guest. */
 import { request } from '../agent/request.js'
 import type { Host } from '../host.js'
@@ -12,7 +13,8 @@ export async function quietly<T>(host: Host, machine: Machine, signal: AbortSign
   const ask = (op: 'freeze' | 'thaw', limit: AbortSignal): Promise<void> =>
     host.guests.use(machine, limit, (port) => request(port, [['op', op]], limit))
   try {
-    await ask('freeze', AbortSignal.any([signal, AbortSignal.timeout(FREEZE_MS)])).catch(() => {})
+    using limit = limitOf(signal, FREEZE_MS)
+    await ask('freeze', limit.signal).catch(() => {})
     signal.throwIfAborted()
     return await task()
   } finally {

@@ -1,10 +1,9 @@
 /** QEMU's guest agent over its socket: JSON texts, a line each, one client at a time (QEMU guest agent protocol reference). */
 import { randomInt } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { VMKitError } from '@vmkit/core/driver'
+import { limitOf, VMKitError } from '@vmkit/core/driver'
 import { DRIVER } from '../../errors.js'
 import { dial } from '../../qmp/dial.js'
-import { limitOf } from './limit.js'
 
 export interface AgentClient {
   /** @throws VMKitError `GUEST_ERROR` with the agent's words */

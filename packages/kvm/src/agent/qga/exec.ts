@@ -1,12 +1,20 @@
 /** Commands through QEMU's guest agent, which collects their output and gives it at their end. */
 import { constants } from 'node:os'
-import { type ByteSink, channel, type ExecExit, type ExecRequest, type ExecSession, type OutputChunk, VMKitError } from '@vmkit/core/driver'
+import {
+  type ByteSink,
+  channel,
+  type ExecExit,
+  type ExecRequest,
+  type ExecSession,
+  limitOf,
+  type OutputChunk,
+  VMKitError,
+} from '@vmkit/core/driver'
 import { abortReason, DRIVER, invalidState } from '../../errors.js'
 import { isRunAlive, statusOf } from '../../state/run.js'
 import type { Machine } from '../../state/store.js'
 import { signalNumber } from '../session.js'
 import { type AgentClient, connectAgent } from './client.js'
-import { limitOf } from './limit.js'
 
 /** An agent that is there answers in milliseconds; one that is about to start, in the seconds of a boot. */
 const ANSWER_MS = 10_000
