@@ -6,6 +6,7 @@ import { createManager, type VMConfig, VMKitError } from '@vmkit/core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { cgroupVersion } from '../src/cgroup.js'
 import { type ContainerdOptions, containerd } from '../src/driver.js'
+import type { Containerd } from '../src/grpc/client.js'
 import { ownDaemon } from './daemon.js'
 import { connect, ensureTestImage, IMAGE, requireEngine, sockets, why } from './engine.js'
 
@@ -63,6 +64,21 @@ const codeOf = (promise: Promise<unknown>): Promise<string> =>
   )
 
 const runs = requireEngine(socketPath)
+/** Children before their parents. What the collector of garbage takes meanwhile is gone as well. */
+async function removeAllSnapshots(client: Containerd): Promise<void> {
+  const parents = new Map<string, string>()
+  for await (const { info } of client.snapshots.list({ snapshotter: 'overlayfs' }))
+    for (const { name, parent } of info) parents.set(name, parent)
+  while (parents.size > 0) {
+    const inner = new Set(parents.values())
+    for (const key of [...parents.keys()].filter((name) => !inner.has(name))) {
+      const outcome = await codeOf(client.snapshots.remove({ snapshotter: 'overlayfs', key }))
+      expect(['resolved', 'NOT_FOUND']).toContain(outcome)
+      parents.delete(key)
+    }
+  }
+}
+
 describe.skipIf(!runs)(`machines on containerd 1.6${why(socketPath)}`, () => {
   beforeAll(async () => ensureTestImage(socketPath as string, namespace))
   afterAll(async () => {
@@ -139,9 +155,7 @@ describe.skipIf(!runs)(`machines on containerd 1.6${why(socketPath)}`, () => {
     await (await known()).delete()
     const link = connect(socketPath as string, namespace)
     const client = await link.get()
-    const tops: string[] = []
-    for await (const { info } of client.snapshots.list({ snapshotter: 'overlayfs' })) tops.push(...info.map(({ name }) => name))
-    for (const key of tops.reverse()) await client.snapshots.remove({ snapshotter: 'overlayfs', key })
+    await removeAllSnapshots(client)
     await (await known()).delete()
     expect(await codeOf(known({ driverOptions: { containerd: { platform: 'linux/s390x' } } }))).toBe('IMAGE_NOT_FOUND')
     await handle.images.remove(own)
