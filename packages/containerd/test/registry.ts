@@ -1,6 +1,7 @@
 /** A registry of one test: it serves what it is given, and tells who asked for what. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { type Descriptor, digestOf, MEDIA_TYPES } from '@vmkit/oci'
 
 export interface Asked {
@@ -8,6 +9,7 @@ export interface Asked {
   agent: string
   path: string
   authorization: string | undefined
+  range: string | undefined
 }
 
 export interface TestRegistry extends AsyncDisposable {
@@ -25,7 +27,7 @@ export interface Served {
   /** Of this host. Default 127.0.0.1. */
   address?: string
   /** Tokens for this login, as most registries want them. */
-  login?: { username: string; password: string }
+  login?: { username: string; password: string; token?: string }
   /** Answers by itself where it returns true. */
   answer?(asked: Asked, reply: ServerResponse): boolean
 }
@@ -35,13 +37,15 @@ const TOKEN = 'a-token-of-this-test'
 export async function testRegistry({ blobs, root, address = '127.0.0.1', login, answer }: Served): Promise<TestRegistry> {
   const seen: Asked[] = []
   let host = ''
-  const server = createServer((call, reply) => {
+  const server = createServer(async (call, reply) => {
     const asked = askedOf(call)
     seen.push(asked)
     if (answer?.(asked, reply)) return
     if (asked.path.startsWith('/token')) {
-      const expected = login && `Basic ${Buffer.from(`${login.username}:${login.password}`).toString('base64')}`
-      return asked.authorization === expected ? json(reply, 200, { token: TOKEN }) : json(reply, 401, {})
+      const isKnown =
+        login &&
+        (call.method === 'POST' ? (await text(call)).includes(`refresh_token=${login.token}`) : asked.authorization === basic(login))
+      return isKnown ? json(reply, 200, { token: TOKEN, access_token: TOKEN }) : json(reply, 401, {})
     }
     if (login && asked.authorization !== `Bearer ${TOKEN}`) {
       reply.setHeader('www-authenticate', `Bearer realm="http://${host}/token",service="test"`)
@@ -53,7 +57,7 @@ export async function testRegistry({ blobs, root, address = '127.0.0.1', login, 
     if (kind === undefined) return json(reply, 200, {})
     if (bytes === undefined) return json(reply, 404, { errors: [{ code: 'MANIFEST_UNKNOWN', message: 'not here' }] })
     const type = kind === 'manifests' ? mediaTypeOf(bytes) : 'application/octet-stream'
-    const [, from] = /^bytes=(\d+)-/.exec(call.headers.range ?? '') ?? []
+    const [, from] = /^bytes=(\d+)-/.exec(asked.range ?? '') ?? []
     const rest = bytes.subarray(Number(from ?? 0))
     reply.writeHead(from === undefined ? 200 : 206, {
       'content-type': type,
@@ -80,7 +84,11 @@ const askedOf = ({ headers, url = '' }: IncomingMessage): Asked => ({
   agent: headers['user-agent'] ?? '',
   path: url,
   authorization: headers.authorization,
+  range: headers.range,
 })
+
+const basic = ({ username, password }: { username: string; password: string }) =>
+  `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`
 
 function json(reply: ServerResponse, status: number, value: unknown): void {
   reply.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value))

@@ -29,7 +29,9 @@ export function layerLabels(
 ): Record<string, string> {
   return {
     ...(diffId === undefined ? {} : { 'containerd.io/uncompressed': diffId }),
-    ...(reference === undefined ? {} : { [`containerd.io/distribution.source.${reference.registry}`]: reference.repository }),
+    ...(reference === undefined
+      ? {}
+      : { [`containerd.io/distribution.source.${reference.registry.replace(/:\d+$/, '')}`]: reference.repository }),
   }
 }
 

@@ -5,7 +5,7 @@ import { VMKitError, type VMKitErrorDetails } from '@vmkit/core/driver'
 /** The words of containerd 2.1 and of Go's net/http. The first match wins. */
 const ROWS: readonly { words: RegExp; means: VMKitError['code'] }[] = [
   {
-    words: /unexpected status[^:]*: (401|403)|insufficient_scope|authorization failed|pull access denied|failed to authorize/i,
+    words: /unexpected status [^\n]*: (401|403)\b|insufficient_scope|authorization failed|pull access denied|failed to authorize/i,
     means: 'PERMISSION_DENIED',
   },
   { words: /unexpected commit (digest|size)|failed size validation|digest mismatch/i, means: 'BACKEND_ERROR' },
