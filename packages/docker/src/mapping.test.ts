@@ -116,7 +116,7 @@ describe('references', () => {
 
   it('refuse a Docker config file that is no JSON, and repeat nothing of it', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'vmkit-docker-config-'))
-    writeFileSync(join(folder, 'config.json'), '{ "auths": { "r.example": { "auth": "c2VjcmV0" } }')
+    writeFileSync(join(folder, 'config.json'), '{ "auths": { "r.example": { "auth": c2VjcmV0 } } }')
     const error = await authHeader('r.example/app', undefined, undefined, { DOCKER_CONFIG: folder }).catch((cause: unknown) => cause)
     rmSync(folder, { recursive: true })
     expect(error).toMatchObject({ code: 'INVALID_CONFIG', driver: 'docker', operation: 'pull' })
