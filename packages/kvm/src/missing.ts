@@ -9,8 +9,7 @@ const FOREIGN_GUEST: Missing = {
   'exec.stream': 'its guest agent gives the output of a command at its end',
   'exec.tty': 'its guest agent has no terminals; use console()',
   attach: 'it boots a system of its own, which has no main process; use console()',
-  files: 'this driver moves files only in machines of an image or a root file system; use exec()',
-  'files.archive': 'this driver moves files only in machines of an image or a root file system; use exec()',
+  'files.archive': 'its guest agent moves single files; use files, or tar by exec()',
   'clone.memory': 'nobody in the guest would give the clone a name, addresses and randomness of its own',
   'limits.pids': 'it boots a system of its own, which limits its processes itself',
 }
