@@ -11,12 +11,14 @@ import { makeGroup, moveInto, planGroup, removeGroup } from './cgroups/group.js'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
+import { mountsOf } from './mounts.js'
 import { resolvePorts } from './net/ports.js'
 import { launch } from './qemu/launch.js'
 import type { MachineSpec } from './qemu/machine-spec.js'
 import type { Qmp } from './qmp/client.js'
 import { command } from './qmp/command.js'
 import { setPassword } from './screen.js'
+import { endDaemons, endUnknownDaemons, startDaemons } from './shares/daemons.js'
 import { hostLimitsOf, specOf } from './spec.js'
 import { readEventLog } from './state/event-log.js'
 import { record } from './state/journal.js'
@@ -77,6 +79,7 @@ async function killRun(folder: MachineFolder, run: Run): Promise<void> {
     signalProcess(run.qemu, 'SIGKILL')
     await untilGone(folder, run, KILLED_MS, new AbortController().signal)
   }
+  await endDaemons(folder, run.daemons, true)
   if (run.group) await removeGroup(run.group)
 }
 
@@ -131,6 +134,12 @@ export async function launchRun(
       writeRun(folder, run)
       if (group) moveInto(group, qemu.pid)
     }
+    const serves = (daemon: Identity): void => {
+      run = { ...run, daemons: [...(run.daemons ?? []), daemon] }
+      writeRun(folder, run)
+      if (group) moveInto(group, daemon.pid)
+    }
+    await startDaemons(folder, spec, serves, signal)
     const { qmp } = await launch(binary, spec, folder, keep, signal, inherited)
     try {
       const vncPassword = await setPassword(qmp, machine)
@@ -158,6 +167,8 @@ export async function launchRun(
 async function endLeftOver(machine: Machine, run: Run): Promise<void> {
   if (run.qemu !== undefined) return
   for (const qemu of processesWithArgument(machine.uuid)) signalProcess(qemu, 'SIGKILL')
+  endUnknownDaemons(machine.folder, { shares: mountsOf(machine.config) })
+  await endDaemons(machine.folder, run.daemons, true)
 }
 
 export async function stop(host: Host, machine: Machine, options: StopOptions, ctx: CallContext): Promise<void> {
@@ -210,6 +221,7 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
     await endLeftOver(machine, run)
   }
   tellEnd(host, machine, run)
+  await endDaemons(folder, run.daemons)
   if (run.group) await removeGroup(run.group)
   for (const path of [folder.qmp, folder.agent, folder.console, folder.main, folder.vnc, folder.memory]) rmSync(path, { force: true })
 }

@@ -47,10 +47,6 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
     ] as const)
       missing[capability] = reason
   }
-  if (config.volumes.length > 0) {
-    const reason = 'its volumes belong to this host, and do not go along'
-    for (const capability of ['migrate.cold', 'bundle'] as const) missing[capability] = reason
-  }
   if (config.mounts.length + config.volumes.length > 0) {
     const reason = 'QEMU does not save a machine that has a folder of the host mounted'
     for (const capability of ['snapshot.memory', 'clone.memory', 'migrate.live'] as const) missing[capability] = reason

@@ -1,6 +1,6 @@
 /** Files in a guest: by PID 1 of the vmkit guest, which needs no program of the image; in other systems by QEMU's guest agent. */
 import { posix } from 'node:path'
-import { type CallContext, type DriverFiles, type ExecSession, type FileEntry, VMKitError } from '@vmkit/core/driver'
+import type { CallContext, DriverFiles, ExecSession, FileEntry, VMKitError } from '@vmkit/core/driver'
 import type { Host } from '../host.js'
 import type { Machine } from '../state/store.js'
 import { fileError } from './file-error.js'

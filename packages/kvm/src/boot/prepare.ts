@@ -97,7 +97,7 @@ async function bootRoot(
   folder: MachineFolder,
   image: ContainerConfig,
 ): Promise<BootPlan> {
-  const guest = await ensureGuest(cacheDir, mountsOf(config).length > 0 ? 'general' : 'cloud')
+  const guest = await ensureGuest(cacheDir, mountsOf(config).some(({ kind }) => kind === '9p') ? 'general' : 'cloud')
   const channels = guestChannels(config.tty)
   const records = runRecords(config, image, {
     root: ROOT_SERIAL,

@@ -1,14 +1,6 @@
 /** Commands through QEMU's guest agent, which collects their output and gives it at their end. */
 import { constants } from 'node:os'
-import {
-  type ByteSink,
-  channel,
-  type ExecExit,
-  type ExecRequest,
-  type ExecSession,
-  type OutputChunk,
-  VMKitError,
-} from '@vmkit/core/driver'
+import { type ByteSink, channel, type ExecExit, type ExecRequest, type ExecSession, type OutputChunk, VMKitError } from '@vmkit/core/driver'
 import { DRIVER } from '../../errors.js'
 import type { Machine } from '../../state/store.js'
 import { signalNumber } from '../session.js'

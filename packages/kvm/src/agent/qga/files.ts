@@ -6,8 +6,8 @@ import { errnoIn, fileError } from '../file-error.js'
 import { withAgent } from './conversation.js'
 import { agentExec } from './exec.js'
 
-/** The agent takes up to 48 MiB at a time; others wait meanwhile. */
-const CHUNK = 2 ** 20
+/** Others wait for the end of each, and an agent under TCG reads some 300 kB a second. */
+const CHUNK = 2 ** 16
 
 /** Exit codes are errno's. The agent itself would wait at a FIFO for ever. */
 const LOOK = '[ -e "$1" ] || exit 2; [ -d "$1" ] && exit 21; [ -p "$1" ] && exit 22; exit 0'
@@ -67,32 +67,32 @@ async function call<T>(machine: Machine, path: string, command: string, args: ob
 }
 
 /** A handle is the agent's, not the connection's: it is closed whatever happened. */
-async function* withHandle<T>(
-  machine: Machine,
-  path: string,
-  mode: 'r' | 'w',
-  signal: AbortSignal,
-  task: (handle: number) => AsyncIterable<T>,
-): AsyncGenerator<T> {
+async function open(machine: Machine, path: string, mode: 'r' | 'w', signal: AbortSignal): Promise<AsyncDisposable & { handle: number }> {
   const handle = await call<number>(machine, path, 'guest-file-open', { path, mode }, signal)
-  try {
-    yield* task(handle)
-  } finally {
-    await call(machine, path, 'guest-file-close', { handle }, never()).catch(() => {})
+  return {
+    handle,
+    async [Symbol.asyncDispose]() {
+      await call(machine, path, 'guest-file-close', { handle }, never()).catch(() => {})
+    },
   }
+}
+
+interface Piece {
+  count: number
+  'buf-b64': string
+  eof: boolean
 }
 
 export async function* readFile(machine: Machine, path: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   const file = absolute(path)
   await shell(machine, LOOK, [file], signal)
-  yield* withHandle(machine, file, 'r', signal, async function* (handle) {
-    for (;;) {
-      type Piece = { count: number; 'buf-b64': string; eof: boolean }
-      const { count, 'buf-b64': text, eof } = await call<Piece>(machine, file, 'guest-file-read', { handle, count: CHUNK }, signal)
-      if (count > 0) yield Buffer.from(text, 'base64')
-      if (eof || count === 0) return
-    }
-  })
+  await using opened = await open(machine, file, 'r', signal)
+  const { handle } = opened
+  for (;;) {
+    const { count, 'buf-b64': text, eof } = await call<Piece>(machine, file, 'guest-file-read', { handle, count: CHUNK }, signal)
+    if (count > 0) yield Buffer.from(text, 'base64')
+    if (eof || count === 0) return
+  }
 }
 
 /** A file beside it, until it is whole. */
@@ -106,22 +106,25 @@ export async function writeFile(
   const name = `.vmkit-${randomBytes(4).toString('hex')}`
   const [half = '', whole = ''] = (await shell(machine, PREPARE, [absolute(path), name], signal)).split('\0')
   try {
-    const written = withHandle(machine, half, 'w', signal, async function* (handle) {
-      for await (const piece of pieces(content)) {
-        for (let at = 0; at < piece.length; ) {
-          const text = piece.subarray(at).toString('base64')
-          at += (await call<{ count: number }>(machine, path, 'guest-file-write', { handle, 'buf-b64': text }, signal)).count
-        }
-      }
-      await call(machine, path, 'guest-file-flush', { handle }, signal)
-    })
-    for await (const _ of written);
+    await fill(machine, half, content, signal)
     signal.throwIfAborted()
     await shell(machine, COMMIT, [half, whole, mode.toString(8)], signal)
   } catch (error) {
     await shell(machine, DROP, [half], never()).catch(() => {})
     throw error
   }
+}
+
+async function fill(machine: Machine, path: string, content: AsyncIterable<Uint8Array>, signal: AbortSignal): Promise<void> {
+  await using opened = await open(machine, path, 'w', signal)
+  const { handle } = opened
+  for await (const piece of pieces(content)) {
+    for (let at = 0; at < piece.length; ) {
+      const text = piece.subarray(at).toString('base64')
+      at += (await call<{ count: number }>(machine, path, 'guest-file-write', { handle, 'buf-b64': text }, signal)).count
+    }
+  }
+  await call(machine, path, 'guest-file-flush', { handle }, signal)
 }
 
 /** Each costs a conversation, so small ones are put together. */
@@ -144,7 +147,7 @@ async function* pieces(content: AsyncIterable<Uint8Array>): AsyncGenerator<Buffe
 }
 
 /** stat(2), st_mode. */
-const TYPES: Readonly<Record<number, FileEntry['type']>> = { 0o100000: 'file', 0o040000: 'directory', 0o120000: 'symlink' }
+const TYPES: Readonly<Record<number, FileEntry['type']>> = { 16807: 'file', 9604: 'directory', 21609: 'symlink' }
 
 export async function listFolder(machine: Machine, path: string, signal: AbortSignal): Promise<FileEntry[]> {
   return parseList(await shell(machine, LIST, [absolute(path)], signal))
