@@ -39,7 +39,7 @@ async function debianDisk(): Promise<string> {
 
 /** The disk has no boot loader: the guest's kernel, and its PID 1, which hands over to an init of the disk. */
 async function bootOf(work: string, init: string) {
-  const { kernel, initramfs } = await ensureGuest(cache)
+  const { kernel, initramfs } = await ensureGuest({ cacheDir: cache, cacheKeepDays: 30 })
   const initrd = join(work, 'initrd.img')
   writeFileSync(
     initrd,
@@ -149,7 +149,7 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
     await files.write('/srv/atomic', 'old')
     await expect(files.write('/srv/atomic', broken())).rejects.toThrow('the source broke')
     expect(await files.readText('/srv/atomic')).toBe('old')
-    await vm.exec(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'small', '/mnt'])
+    expect(await vm.exec(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'small', '/mnt'])).toMatchObject({ exitCode: 0 })
     await expect(files.write('/mnt/large', bytes)).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' })
     expect((await files.list('/srv')).map(({ name }) => name).sort()).toEqual(['atomic', 'deep', 'fifo'])
     expect(await files.list('/mnt')).toEqual([])

@@ -147,7 +147,11 @@ async function* pieces(content: AsyncIterable<Uint8Array>): AsyncGenerator<Buffe
 }
 
 /** stat(2), st_mode. */
-const TYPES: Readonly<Record<number, FileEntry['type']>> = { 16807: 'file', 9604: 'directory', 21609: 'symlink' }
+const TYPES = new Map<number, FileEntry['type']>([
+  [0o100000, 'file'],
+  [0o040000, 'directory'],
+  [0o120000, 'symlink'],
+])
 
 export async function listFolder(machine: Machine, path: string, signal: AbortSignal): Promise<FileEntry[]> {
   return parseList(await shell(machine, LIST, [absolute(path)], signal))
@@ -158,7 +162,7 @@ export function parseList(text: string): FileEntry[] {
     const mode = Number.parseInt(bits, 16)
     return {
       name,
-      type: TYPES[mode & 0o170000] ?? 'other',
+      type: TYPES.get(mode & 0o170000) ?? 'other',
       size: Number(size),
       mode: mode & 0o7777,
       modifiedAt: Number(seconds) * 1000,
