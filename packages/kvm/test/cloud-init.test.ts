@@ -161,6 +161,14 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
     expect(await files.list('/mnt')).toEqual([])
   })
 
+  it('is shut down by its guest agent, without anybody who minds the power button', { timeout: 120_000 }, async () => {
+    const vm = await debian()
+    // Debian's own is part of systemd, which this disk does not run.
+    await vm.files.write('/sbin/shutdown', '#!/bin/sh\necho "$@" >/dev/ttyS0; sync; echo o >/proc/sysrq-trigger\n', { mode: 0o755 })
+    await vm.stop({ graceMs: 60_000 })
+    expect((await vm.status()).exit).toMatchObject({ reason: 'guest-shutdown', code: null, signal: null })
+  })
+
   it('is set up by cloud-init from the seed, as the example shows', { timeout: 600_000 }, async () => {
     const { path, initrd } = await bootOf(work, '/sbin/init')
     const startedAt = Date.now()
