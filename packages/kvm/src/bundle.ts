@@ -21,6 +21,7 @@ import { DRIVER, systemError, unsupportedField } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
 import { missingOf } from './missing.js'
+import { checkNetworks, claimAddresses, orRelease } from './net/attach.js'
 import type { BootPlan, DiskSpec } from './qemu/machine-spec.js'
 import { command } from './qmp/command.js'
 import { freezeLive } from './snapshots/freeze-disks.js'
@@ -117,27 +118,38 @@ export async function importBundle(
   const config = { ...bundle.config, name: name ?? bundle.config.name, labels: { ...bundle.config.labels, ...labels } }
   const options = machineOptions(config)
   check(config, options)
+  checkNetworks(host, config)
   // Their content is in the bundle of a driver that carries it, and would be lost here.
   if (config.volumes.length > 0)
     throw unsupportedField('config.volumes', 'the content of volumes is not taken from a bundle', { operation: 'importBundle' })
   await host.qemu()
   host.store.cleanUp()
-  const machine = await host.store.add({ ...newIdentity(), name: config.name, createdAt: Date.now(), config }, async (folder) => {
-    const boot = bundle.image ? await bootImage(host, bundle, config, folder, ctx) : await bootFiles(bundle, config, folder, ctx)
+  const identity = { ...newIdentity(), name: config.name, createdAt: Date.now(), config }
+  const build = async (folder: MachineFolder) => {
+    const nics = { macs: [newMac()], attachments: await claimAddresses(host, identity.id, config, ctx.signal) }
+    const boot = bundle.image ? await bootImage(host, bundle, config, folder, ctx, nics) : await bootFiles(bundle, config, folder, ctx)
     ctx.signal.throwIfAborted()
-    return { boot, macs: [newMac()] }
-  })
+    return { boot, ...nics }
+  }
+  const machine = await orRelease(host, identity, () => host.store.add(identity, build))
   record(host.options.stateDir, machine, { type: 'created' })
   const missing = missingOf(machine)
   return { id: machine.id, ...(missing ? { missing } : {}) }
 }
 
-async function bootImage(host: Host, bundle: Bundle, config: MachineConfig, folder: MachineFolder, ctx: CallContext): Promise<BootPlan> {
+async function bootImage(
+  host: Host,
+  bundle: Bundle,
+  config: MachineConfig,
+  folder: MachineFolder,
+  ctx: CallContext,
+  nics: Parameters<typeof prepareBoot>[5],
+): Promise<BootPlan> {
   const archive = join(folder.path, 'bundle.tar')
   try {
     await pipeline(bundle.archive(), createWriteStream(archive, { mode: 0o600 }), { signal: ctx.signal })
     const { rootfs: _rootfs, kernel: _kernel, cloudInit: _cloudInit, ...rest } = config
-    return await prepareBoot(host, { ...rest, image: archive, pull: 'never' }, machineOptions(config), folder, ctx)
+    return await prepareBoot(host, { ...rest, image: archive, pull: 'never' }, machineOptions(config), folder, ctx, nics)
   } finally {
     await rm(archive, { force: true })
   }

@@ -129,6 +129,11 @@ export function kvm(options: KvmOptions = {}): KvmDriver {
       list: async (...args) => (await load()).volumes.list(...args),
       remove: async (...args) => (await load()).volumes.remove(...args),
     },
+    networks: {
+      create: async (...args) => (await load()).networks.create(...args),
+      list: async (...args) => (await load()).networks.list(...args),
+      remove: async (...args) => (await load()).networks.remove(...args),
+    },
     reset: async (...args) => (await load()).reset(...args),
     guestInfo: async (...args) => (await load()).guestInfo(...args),
 
