@@ -11,7 +11,7 @@ import { makeGroup, moveInto, planGroup, removeGroup } from './cgroups/group.js'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
-import { connectTaps, releaseAddresses } from './net/attach.js'
+import { connectTaps, releaseAddresses, untilTapsGone } from './net/attach.js'
 import { forgetJoined, hasJoined, noteJoined, tellJoined, tellLeft } from './net/names.js'
 import { resolvePorts } from './net/ports.js'
 import { withStartInitrd } from './net/start-initrd.js'
@@ -91,8 +91,10 @@ async function untilReachable(machine: Machine, run: Run, signal: AbortSignal): 
 }
 
 /** The machine is as it was before the start. */
-async function undoRun({ folder }: Machine, run: Run, previous: Run | undefined, before: VMStatus): Promise<void> {
+async function undoRun(machine: Machine, run: Run, previous: Run | undefined, before: VMStatus): Promise<void> {
+  const { folder } = machine
   await killRun(folder, run)
+  await untilTapsGone(machine)
   forgetRun(folder, previous, before)
 }
 
@@ -127,6 +129,7 @@ export async function launchRun(
   const { accel, reason } = await host.accel(machineOptions(machine.config).accel, signal)
   const { run: previous, ...before } = statusOf(folder)
   if (previous) await endLeftOver(machine, previous)
+  await untilTapsGone(machine)
   ensureVolumes(host.store, machine.config)
   const spec = await withStartInitrd(host, machine, adapt(specOf(machine, accel)))
   const limits = hostLimitsOf(machine.config)
@@ -237,6 +240,7 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
   } else {
     await endLeftOver(machine, run)
   }
+  await untilTapsGone(machine)
   tellEnd(host, machine, run)
   if (run.group) await removeGroup(run.group)
   for (const path of [folder.qmp, folder.agent, folder.console, folder.main, folder.vnc, folder.memory]) rmSync(path, { force: true })

@@ -10,6 +10,9 @@ import { addMember, getNetwork, members, removeMember, withNetworks } from './ne
 
 /** Slots of the smallest machine type bound it. */
 const MOST = 8
+/** How long the kernel may take to take them away. */
+const GONE_MS = 5000
+const LOOK_MS = 5
 const OWN_NAMES = ['localhost', 'ip6-localhost']
 
 /** What can be refused before anything is made. @throws VMKitError naming the field */
@@ -125,4 +128,12 @@ export async function connectTaps(host: Host, { id, attachments = [] }: Machine,
       await connect({ bridge, prefix }, [tapName(id, index)], signal)
     }
   })
+}
+
+/** The first thread of a QEMU may be gone while others still hold its taps, for milliseconds. */
+export async function untilTapsGone(machine: Pick<Machine, 'id' | 'attachments'>): Promise<void> {
+  const deadline = performance.now() + GONE_MS
+  for (const tap of tapsOf(machine)) {
+    while (hasLink(tap) && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+  }
 }
