@@ -4,7 +4,7 @@ import { DRIVER } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
 import { missingOf } from './missing.js'
-import { areAddressesSet, tapsOf } from './net/attach.js'
+import { tapsOf } from './net/attach.js'
 import { type RunStatus, statusOf } from './state/run.js'
 import type { Machine } from './state/store.js'
 
@@ -52,10 +52,10 @@ async function told(host: Host, machine: Machine, signal: AbortSignal): Promise<
   }
 }
 
-/** Those that the host reaches. The user-mode network is reached by its published ports only. */
+/** Those that the host reaches: PID 1 of the vmkit guest has set them, any other guest tells what it has. The user-mode network is reached by its published ports only. */
 async function addressesOf(machine: Machine, guest: GuestInfo | null): Promise<string[]> {
   const { attachments = [] } = machine
-  const given = areAddressesSet(machine) ? attachments.map(({ address }) => address) : []
+  const given = machine.boot.process ? attachments.map(({ address }) => address) : []
   if (!guest || (given.length === attachments.length && !isOutside(machine))) return given
   const macs = attachments.map(({ mac }) => mac)
   const seen = isOutside(machine)

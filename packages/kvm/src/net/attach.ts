@@ -98,11 +98,7 @@ export function withoutAddresses(networks: MachineConfig['networks']): MachineCo
   return networks.map(({ ip: _ip, mac: _mac, ...network }) => network)
 }
 
-/** Whether it is known that the guest has the addresses: PID 1 of the vmkit guest sets them, and the seed of cloud-init that vmkit wrote. */
-export function areAddressesSet({ boot, config, attachments = [] }: Pick<Machine, 'boot' | 'config' | 'attachments'>): boolean {
-  return attachments.length > 0 && (boot.process !== undefined || isSetByCloudInit(config))
-}
-
+/** vmkit writes what cloud-init is to set up. Whether it does is the image's affair: it may have nothing that sets up interfaces. */
 export function isSetByCloudInit({ cloudInit, networks }: MachineConfig): boolean {
   return networks.length > 0 && cloudInit !== undefined && cloudInit.networkConfig === undefined
 }
