@@ -33,7 +33,7 @@ export function withNetworks<T>(host: Host, signal: AbortSignal, task: () => Pro
   return withLock({ id: 'networks', folder }, 'network', signal, task)
 }
 
-export function findNetwork(host: Host, name: string): Network | undefined {
+function findNetwork(host: Host, name: string): Network | undefined {
   return NAME.test(name) ? readJson<Network>(join(folderOf(host, name), 'network.json')) : undefined
 }
 
