@@ -54,6 +54,12 @@ async function sh(machine: Machine, script: string): Promise<string> {
   return (stdout + stderr).trim()
 }
 
+/** Its program listens: a kernel that is up, or an agent, says nothing of that. State 0A of proc(5), /proc/net/tcp. */
+async function listening(machine: Machine, port: number): Promise<void> {
+  const address = `:${port.toString(16).toUpperCase().padStart(4, '0')} `
+  await sh(machine, `until cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep '${address}' | grep -q ' 0A '; do usleep 50000; done`)
+}
+
 interface Nic {
   network: string
   address: string
@@ -81,6 +87,8 @@ describe.skipIf(why !== undefined)(`named networks${why === undefined ? '' : ` (
     expect((await db.info()).addresses, 'it does not run yet').toEqual([])
     await db.start()
     await web.start()
+    await listening(db, 5432)
+    await listening(web, 80)
     const [[dbNic], [webNic]] = (await Promise.all([nics(db), nics(web)])) as [[Nic], [Nic]]
     expect(masterOf(dbNic.interface)).toBe(bridge)
 
@@ -103,6 +111,7 @@ describe.skipIf(why !== undefined)(`named networks${why === undefined ? '' : ` (
     await expect.poll(() => sh(web, 'grep -c postgres /etc/hosts'), { timeout: 30_000 }).toBe('0')
     expect((await db.status()).state).toBe('failed')
     await db.start()
+    await listening(db, 5432)
     expect((await nics(db))[0], 'its addresses are its own until it is deleted').toEqual(dbNic)
     expect(await sh(web, 'nc postgres 5432')).toBe('from-db')
 
@@ -128,6 +137,7 @@ describe.skipIf(why !== undefined)(`named networks${why === undefined ? '' : ` (
       driverOptions: { kvm: { network: { kind: 'none' } } },
     })
     await vm.start()
+    await listening(vm, 7)
     if (!vm.supports('snapshot.memory') || !vm.supports('clone')) throw new Error('claimed')
     expect(vm.supports('migrate.live')).toBe(false)
     await vm.snapshot('warm', { memory: true })
