@@ -41,7 +41,7 @@ export function kata(options?: KataOptions): VMDriver<KataCapabilities> {
       accounts: (id, ctx) => accountsInside(inner, id, ctx),
     },
     { ...rest, runtime: runtimeName(own.runtime) },
-  ) as Inner
+  )
   const look = async (signal: AbortSignal): Promise<KataHost> => {
     host = await lookAtHost(own, signal)
     return host
