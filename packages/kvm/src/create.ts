@@ -21,7 +21,7 @@ const LEAST_MEMORY = 16 * 2 ** 20
 export async function create(host: Host, config: MachineConfig, ctx: CallContext): Promise<MachineRef> {
   const options = machineOptions(config)
   check(config, options)
-  checkMounts(config)
+  await checkMounts(host, config)
   checkNetworks(host, config)
   await host.qemu()
   host.store.cleanUp()

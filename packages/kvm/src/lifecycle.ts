@@ -11,6 +11,7 @@ import { makeGroup, moveInto, planGroup, removeGroup } from './cgroups/group.js'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
+import { mountsOf } from './mounts.js'
 import { connectTaps, releaseAddresses, untilTapsGone } from './net/attach.js'
 import { forgetJoined, hasJoined, noteJoined, tellJoined, tellLeft } from './net/names.js'
 import { resolvePorts } from './net/ports.js'
@@ -20,6 +21,7 @@ import type { MachineSpec } from './qemu/machine-spec.js'
 import type { Qmp } from './qmp/client.js'
 import { command } from './qmp/command.js'
 import { setPassword } from './screen.js'
+import { endDaemons, endUnknownDaemons, startDaemons } from './shares/daemons.js'
 import { hostLimitsOf, specOf } from './spec.js'
 import { readEventLog } from './state/event-log.js'
 import { record } from './state/journal.js'
@@ -103,6 +105,7 @@ async function killRun(folder: MachineFolder, run: Run): Promise<void> {
     signalProcess(run.qemu, 'SIGKILL')
     await untilGone(folder, run, KILLED_MS, new AbortController().signal)
   }
+  await endDaemons(folder, run.daemons, true)
   if (run.group) await removeGroup(run.group)
 }
 
@@ -159,6 +162,12 @@ export async function launchRun(
       writeRun(folder, run)
       if (group) moveInto(group, qemu.pid)
     }
+    const serves = (daemon: Identity): void => {
+      run = { ...run, daemons: [...(run.daemons ?? []), daemon] }
+      writeRun(folder, run)
+      if (group) moveInto(group, daemon.pid)
+    }
+    await startDaemons(folder, spec, serves, signal)
     const { qmp } = await launch(binary, spec, folder, keep, signal, inherited)
     // QEMU has read it.
     rmSync(folder.startInitrd, { force: true })
@@ -189,6 +198,8 @@ export async function launchRun(
 async function endLeftOver(machine: Machine, run: Run): Promise<void> {
   if (run.qemu !== undefined) return
   for (const qemu of processesWithArgument(machine.uuid)) signalProcess(qemu, 'SIGKILL')
+  endUnknownDaemons(machine.folder, { shares: mountsOf(machine.config) })
+  await endDaemons(machine.folder, run.daemons, true)
 }
 
 export async function stop(host: Host, machine: Machine, options: StopOptions, ctx: CallContext): Promise<void> {
@@ -242,6 +253,7 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
   }
   await untilTapsGone(machine)
   tellEnd(host, machine, run)
+  await endDaemons(folder, run.daemons)
   if (run.group) await removeGroup(run.group)
   for (const path of [folder.qmp, folder.agent, folder.console, folder.main, folder.vnc, folder.memory]) rmSync(path, { force: true })
   await tellLeft(host, machine, signal)

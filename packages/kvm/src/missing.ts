@@ -10,8 +10,7 @@ const FOREIGN_GUEST: Missing = {
   'exec.stream': 'its guest agent gives the output of a command at its end',
   'exec.tty': 'its guest agent has no terminals; use console()',
   attach: 'it boots a system of its own, which has no main process; use console()',
-  files: 'this driver moves files only in machines of an image or a root file system; use exec()',
-  'files.archive': 'this driver moves files only in machines of an image or a root file system; use exec()',
+  'files.archive': 'its guest agent moves single files; use files, or tar by exec()',
   'clone.memory': 'nobody in the guest would give the clone a name, addresses and randomness of its own',
   'limits.pids': 'it boots a system of its own, which limits its processes itself',
 }
@@ -48,10 +47,6 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
       'bundle',
     ] as const)
       missing[capability] = reason
-  }
-  if (config.volumes.length > 0) {
-    const reason = 'its volumes belong to this host, and do not go along'
-    for (const capability of ['migrate.cold', 'bundle'] as const) missing[capability] = reason
   }
   if (config.mounts.length + config.volumes.length > 0) {
     const reason = 'QEMU does not save a machine that has a folder of the host mounted'

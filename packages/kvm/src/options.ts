@@ -17,7 +17,7 @@ export interface KvmOptions {
   /** Folder for what is made once and used by many machines: guest kernel, unpacked images. Default:
    * `$XDG_CACHE_HOME/vmkit` or `~/.cache/vmkit`. Machines need it as long as they are there. */
   cacheDir?: string
-  /** A cached disk that no create used for so many days is removed when another is made. Default 30. */
+  /** A cached disk, or guest kernel, that no create used for so many days is removed when another is made, or looked for. Default 30. */
   cacheKeepDays?: number
   /** Private range of which named networks take a /24 each that no route of the host reaches into. Default `10.86.0.0/16`. */
   subnet?: string

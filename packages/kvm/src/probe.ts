@@ -4,8 +4,10 @@ import { dirname } from 'node:path'
 import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
 import { findControllers } from './cgroups/controllers.js'
 import type { Host } from './host.js'
+import { NO_PLAN9 } from './mounts.js'
 import { whyNoNetworks } from './net/links.js'
 import { findProgram } from './qemu/binary.js'
+import { findVirtiofsd } from './shares/virtiofsd.js'
 
 /** What no QEMU machine has, with what a person wants to know. */
 const NEVER: Missing = {
@@ -13,8 +15,6 @@ const NEVER: Missing = {
   restart: 'nobody is there to start a machine again: there is no daemon',
   'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
 }
-
-const NO_PLAN9 = 'this QEMU was built without 9p (virtfs)'
 
 /** Looks at the host; makes nothing. */
 export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
@@ -27,12 +27,15 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     const qemu = await host.qemu()
     const noNetworks = whyNoNetworks()
     const { accel, reason } = await host.accel(undefined, ctx.signal)
+    const virtiofsd = await findVirtiofsd()
+    const isMounting = qemu.plan9 || typeof virtiofsd !== 'string'
+    const noMounts = `${NO_PLAN9}, and virtiofs: ${String(virtiofsd)}`
     return {
       available: true,
       engine: `QEMU ${qemu.version} (${accel})`,
       missing: {
         ...NEVER,
-        ...(qemu.plan9 ? {} : { mounts: NO_PLAN9, volumes: NO_PLAN9 }),
+        ...(isMounting ? {} : { mounts: noMounts, volumes: noMounts }),
         ...(noNetworks === undefined ? {} : { networks: noNetworks }),
       },
       resources: { cpus: availableParallelism(), memoryBytes: totalmem() },
@@ -42,6 +45,8 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
         'accelerator because': reason,
         'qemu-img': findProgram('qemu-img') ?? 'not found',
         'host limits': hostLimits(),
+        '9p': qemu.plan9 ? 'yes' : NO_PLAN9,
+        virtiofs: typeof virtiofsd === 'string' ? `no: ${virtiofsd}` : virtiofsd.path,
         sandbox: qemu.sandbox ? 'seccomp' : 'QEMU was built without',
         stateDir,
       },

@@ -16,19 +16,20 @@ export function specOf(record: MachineRecord, accel: Accelerator): MachineSpec {
   const { config, boot, uuid } = record
   const options = machineOptions(config)
   const type = options.machine ?? 'q35'
+  const shares = mountsOf(config)
   const devices = config.devices.map((device, index) => deviceSpec(device, type === 'q35' ? hotplugPort(index) : undefined))
   return {
     uuid,
     machine: { type },
     accel,
     cpu: cpuOf(config, options, accel),
-    memory: memoryOf(config, options),
+    memory: memoryOf(config, options, shares),
     ...(boot.kernel ? { kernel: boot.kernel } : {}),
     ...(boot.firmware ? { firmware: boot.firmware } : {}),
     disks: [...boot.disks, ...devices.flatMap(({ disk }) => disk ?? [])],
     nics: [...nicsOf(record, options), ...networkNics(record), ...devices.flatMap(({ nic }) => nic ?? [])],
     channels: boot.channels,
-    shares: mountsOf(config),
+    shares,
     pci: devices.flatMap(({ pci }) => pci ?? []),
     console: { kind: 'socket', path: FILES.console, log: FILES.consoleLog },
     ...(options.screen ? { vnc: { path: FILES.vnc, password: typeof options.screen === 'object' && options.screen.password } } : {}),
@@ -62,9 +63,13 @@ export function hostLimitsOf(config: MachineConfig): HostLimits {
   return Number.isInteger(cpus) ? limits : { ...limits, cpus: Math.min(cpus, limits.cpus ?? cpus) }
 }
 
-function memoryOf({ memory = DEFAULT_MEMORY }: MachineConfig, { hugepages, network, template }: KvmMachineOptions): MachineSpec['memory'] {
+function memoryOf(
+  { memory = DEFAULT_MEMORY }: MachineConfig,
+  { hugepages, network, template }: KvmMachineOptions,
+  shares: MachineSpec['shares'],
+): MachineSpec['memory'] {
   if (template) return { bytes: memory, backend: { kind: 'file', path: FILES.memory, share: true } }
-  const isShared = network?.kind === 'vhost-user'
+  const isShared = network?.kind === 'vhost-user' || shares.some(({ socket }) => socket !== undefined)
   if (!hugepages && !isShared) return { bytes: memory }
   return { bytes: memory, backend: { kind: 'memfd', share: isShared, ...(hugepages ? { hugepages } : {}) } }
 }

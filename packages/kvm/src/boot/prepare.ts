@@ -1,5 +1,5 @@
 /** Makes what a machine boots from, in its folder, at create. */
-import { appendFile, chmod, copyFile, writeFile } from 'node:fs/promises'
+import { appendFile, chmod, writeFile } from 'node:fs/promises'
 import type { CallContext, MachineConfig } from '@vmkit/core/driver'
 import type { ContainerConfig } from '@vmkit/oci'
 import { createDisk, inspectDisk } from '../disk/image-file.js'
@@ -15,7 +15,8 @@ import type { MachineRecord } from '../state/store.js'
 import { AGENT_CHANNEL, guestChannels } from './channels.js'
 import { cloudInitSeed } from './cloud-init.js'
 import { cachedDisk } from './disk-cache.js'
-import { ensureGuest, GUEST_CMDLINE } from './guest.js'
+import { GUEST_CMDLINE, placeGuest } from './guest.js'
+import { keepKernel } from './guest-cache.js'
 import { readyImage } from './image-store.js'
 import { baseSize, fingerprint, makeRootDisk, useDisk } from './root-disk.js'
 import { mainCommand, processOf, runArchive, runRecords } from './run-spec.js'
@@ -65,6 +66,7 @@ async function bootDisk(config: MachineConfig, folder: MachineFolder, networkCon
     cloudInitSeed({ name: config.name, cloudInit: { ...cloudInit, ...(networkConfig === undefined ? {} : { networkConfig }) } }, folder.id)
   const base = disk?.image === undefined ? undefined : await inspectDisk(disk.image, 'config.disk.image')
   if (disk) await createDisk({ path: folder.disk, ...(disk.size === undefined ? {} : { size: disk.size }), ...(base ? { base } : {}) })
+  if (kernel) await keepKernel(kernel.path)
   if (seed) await writeFile(folder.seed, seed, { mode: 0o600, flag: 'wx' })
   return {
     kind: kernel ? 'kernel' : 'disk',
@@ -107,13 +109,13 @@ function rootfsDisk({ options }: Host, rootfs: string, wanted: number | undefine
 
 /** A machine whose root is an ext4 disk and whose command is told to the vmkit guest. */
 async function bootRoot(
-  { options: { cacheDir } }: Host,
+  { options }: Host,
   config: MachineConfig,
   { network = { kind: 'user' } }: KvmMachineOptions,
   folder: MachineFolder,
   image: ContainerConfig,
 ): Promise<BootPlan> {
-  const guest = await ensureGuest(cacheDir, mountsOf(config).length > 0 ? 'general' : 'cloud')
+  const flavour = mountsOf(config).some(({ kind }) => kind === '9p') ? 'general' : 'cloud'
   const channels = guestChannels(config.tty)
   const records = runRecords(config, image, {
     root: ROOT_SERIAL,
@@ -121,7 +123,7 @@ async function bootRoot(
     shares: mountsOf(config),
     nics: network.kind === 'none' ? [] : [network.kind === 'user' ? 'user' : 'dhcp'],
   })
-  await copyFile(guest.initramfs, folder.initrd)
+  const guest = await placeGuest(options, flavour, folder)
   // It holds the machine's environment.
   await chmod(folder.initrd, 0o600)
   await appendFile(folder.initrd, runArchive(records, config.files))

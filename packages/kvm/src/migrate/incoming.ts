@@ -1,6 +1,6 @@
 /** The side that a machine comes to. Nothing of it is listed before it is whole. */
 import { randomBytes } from 'node:crypto'
-import { rmSync, statSync } from 'node:fs'
+import { createReadStream, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { type CallContext, invalidConfig, type MachineRef, type MigrationOffer, type MigrationTicket, VMKitError } from '@vmkit/core/driver'
@@ -20,6 +20,7 @@ import type { Qmp } from '../qmp/client.js'
 import { record } from '../state/journal.js'
 import type { MachineFolder } from '../state/machine-folder.js'
 import { type MachineRecord, newIdentity } from '../state/store.js'
+import { fillVolume, placeVolumes, refuseTakenVolumes, volumeFile } from '../volumes.js'
 import type { Listening, Offer, Ticket } from './offer.js'
 import { setCapabilities, untilArrived } from './outgoing.js'
 import { credentialsObject } from './tls.js'
@@ -74,6 +75,7 @@ export function incomings(host: Host): Incomings {
           operation: 'migrate',
           capability: 'migrate.live',
         })
+      refuseTakenVolumes(host.store, config)
       await host.qemu()
       host.store.cleanUp()
       const { id, uuid } = newIdentity()
@@ -102,7 +104,7 @@ export function incomings(host: Host): Incomings {
       const incoming = open.get(id)
       if (!incoming?.arrived || !incoming.record)
         throw notFound(id).with({ hint: 'The machine never arrived: run migrateOut on the source first' })
-      const machine = host.store.appear(incoming.record)
+      const machine = appearWithVolumes(host, incoming.folder, incoming.record)
       open.delete(id)
       incoming.server.close()
       await incoming.qmp?.close()
@@ -147,7 +149,7 @@ async function receive(host: Host, incoming: Incoming, method: string, args: Rec
         // QEMU takes `cont` before the last byte was read, and goes on when it was.
         if (args.run === true) await incoming.qmp.execute('cont')
         else await untilArrived(incoming.qmp, new AbortController().signal)
-      }
+      } else await unpackVolumes(incoming)
       incoming.arrived = true
       return null
     }
@@ -159,6 +161,24 @@ async function receive(host: Host, incoming: Incoming, method: string, args: Rec
       return null
     default:
       throw new VMKitError('UNSUPPORTED', `This vmkit knows no ${JSON.stringify(method)}`, { driver: DRIVER })
+  }
+}
+
+async function unpackVolumes({ folder, ticket }: Incoming): Promise<void> {
+  for (const index of ticket.config.volumes.keys()) {
+    const tar = join(folder.path, volumeFile(index))
+    await fillVolume(folder, index, createReadStream(tar), new AbortController().signal)
+    rmSync(tar)
+  }
+}
+
+function appearWithVolumes(host: Host, folder: MachineFolder, found: MachineRecord) {
+  const undo = placeVolumes(host.store, folder, found.config)
+  try {
+    return host.store.appear(found)
+  } catch (error) {
+    undo()
+    throw error
   }
 }
 

@@ -33,6 +33,8 @@ export const FILES = {
   /** The guest's own report of how its main process ended: `{"code":7}` or `{"signal":9}`, of the last run. */
   exit: 'exit.json',
   disk: 'disk.qcow2',
+  /** What it boots, where that is the vmkit guest or came in a bundle. */
+  kernel: 'kernel',
   /** The vmkit guest's initramfs with what this machine runs. */
   initrd: 'initrd.img',
   /** The same with the networks of one start, while QEMU reads it. */
