@@ -21,6 +21,7 @@ import { DRIVER, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
 import { missingOf } from './missing.js'
+import { checkNetworks, claimAddresses, orRelease } from './net/attach.js'
 import type { BootPlan, DiskSpec } from './qemu/machine-spec.js'
 import { command } from './qmp/command.js'
 import { freezeLive } from './snapshots/freeze-disks.js'
@@ -154,12 +155,15 @@ export async function importBundle(
   const config = { ...bundle.config, name: name ?? bundle.config.name, labels: { ...bundle.config.labels, ...labels } }
   const options = machineOptions(config)
   check(config, options)
+  checkNetworks(host, config)
   refuseTakenVolumes(host.store, config)
   await host.qemu()
   host.store.cleanUp()
   let undo = (): void => {}
-  const adding = host.store.add({ ...newIdentity(), name: config.name, createdAt: Date.now(), config }, async (folder) => {
-    const boot = bundle.image ? await bootImage(host, bundle, config, folder, ctx) : await bootFiles(bundle, config, folder, ctx)
+  const identity = { ...newIdentity(), name: config.name, createdAt: Date.now(), config }
+  const build = async (folder: MachineFolder) => {
+    const nics = { macs: [newMac()], attachments: await claimAddresses(host, identity.id, config, ctx.signal) }
+    const boot = bundle.image ? await bootImage(host, bundle, config, folder, ctx, nics) : await bootFiles(bundle, config, folder, ctx)
     for (const index of config.volumes.keys()) {
       const file = bundle.files.get(volumeFile(index))
       // A driver that has no content for it lets the first start make it.
@@ -167,8 +171,9 @@ export async function importBundle(
     }
     ctx.signal.throwIfAborted()
     undo = placeVolumes(host.store, folder, config)
-    return { boot, macs: [newMac()] }
-  })
+    return { boot, ...nics }
+  }
+  const adding = orRelease(host, identity, () => host.store.add(identity, build))
   const machine = await adding.catch((error: unknown) => {
     undo()
     throw error
@@ -178,12 +183,19 @@ export async function importBundle(
   return { id: machine.id, ...(missing ? { missing } : {}) }
 }
 
-async function bootImage(host: Host, bundle: Bundle, config: MachineConfig, folder: MachineFolder, ctx: CallContext): Promise<BootPlan> {
+async function bootImage(
+  host: Host,
+  bundle: Bundle,
+  config: MachineConfig,
+  folder: MachineFolder,
+  ctx: CallContext,
+  nics: Parameters<typeof prepareBoot>[5],
+): Promise<BootPlan> {
   const archive = join(folder.path, 'bundle.tar')
   try {
     await pipeline(bundle.archive(), createWriteStream(archive, { mode: 0o600 }), { signal: ctx.signal })
     const { rootfs: _rootfs, kernel: _kernel, cloudInit: _cloudInit, ...rest } = config
-    return await prepareBoot(host, { ...rest, image: archive, pull: 'never' }, machineOptions(config), folder, ctx)
+    return await prepareBoot(host, { ...rest, image: archive, pull: 'never' }, machineOptions(config), folder, ctx, nics)
   } finally {
     await rm(archive, { force: true })
   }

@@ -1,6 +1,7 @@
 import type { Missing } from '@vmkit/core/driver'
 import { isLayer } from './disk/layers.js'
 import { machineOptions } from './machine-options.js'
+import { isSetByCloudInit } from './net/attach.js'
 import { hasScreen } from './screen.js'
 import type { MachineRecord } from './state/store.js'
 
@@ -50,6 +51,11 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
   if (config.mounts.length + config.volumes.length > 0) {
     const reason = 'QEMU does not save a machine that has a folder of the host mounted'
     for (const capability of ['snapshot.memory', 'clone.memory', 'migrate.live'] as const) missing[capability] = reason
+  }
+  if (config.networks.length > 0) missing['migrate.live'] = 'its addresses are those of networks of this host, and its memory holds them'
+  if (isSetByCloudInit(config)) {
+    const reason = 'its seed for cloud-init has the addresses of its networks, which are its own'
+    for (const capability of ['clone', 'migrate.cold', 'bundle'] as const) missing[capability] = reason
   }
   if (!boot.disks.some(({ id }) => id === 'disk')) missing.bundle = 'a bundle carries a disk, and it has none'
   if (boot.process === undefined) Object.assign(missing, FOREIGN_GUEST)

@@ -5,13 +5,12 @@ import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmk
 import { findControllers } from './cgroups/controllers.js'
 import type { Host } from './host.js'
 import { NO_PLAN9 } from './mounts.js'
+import { whyNoNetworks } from './net/links.js'
 import { findProgram } from './qemu/binary.js'
 import { findVirtiofsd } from './shares/virtiofsd.js'
 
 /** What no QEMU machine has, with what a person wants to know. */
 const NEVER: Missing = {
-  networks:
-    'guests of user-mode networks do not see each other, and without a daemon there is no switch between them that knows their names; driverOptions.kvm.network joins a bridge or a switch of the host',
   rename: 'not yet: the guest took the name as its host name when it booted',
   restart: 'nobody is there to start a machine again: there is no daemon',
   'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
@@ -26,6 +25,7 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   if (blocked !== undefined) return unavailable(`the state folder cannot be made or written: ${blocked}`)
   try {
     const qemu = await host.qemu()
+    const noNetworks = whyNoNetworks()
     const { accel, reason } = await host.accel(undefined, ctx.signal)
     const virtiofsd = await findVirtiofsd()
     const isMounting = qemu.plan9 || typeof virtiofsd !== 'string'
@@ -33,7 +33,11 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     return {
       available: true,
       engine: `QEMU ${qemu.version} (${accel})`,
-      missing: { ...NEVER, ...(isMounting ? {} : { mounts: noMounts, volumes: noMounts }) },
+      missing: {
+        ...NEVER,
+        ...(isMounting ? {} : { mounts: noMounts, volumes: noMounts }),
+        ...(noNetworks === undefined ? {} : { networks: noNetworks }),
+      },
       resources: { cpus: availableParallelism(), memoryBytes: totalmem() },
       details: {
         binary: qemu.path,

@@ -4,6 +4,7 @@ import type { HostLimits } from './cgroups/group.js'
 import { deviceSpec, hotplugPort } from './device-spec.js'
 import { type KvmMachineOptions, machineOptions } from './machine-options.js'
 import { mountsOf } from './mounts.js'
+import { tapName } from './net/address.js'
 import type { Accelerator, MachineSpec, NicSpec } from './qemu/machine-spec.js'
 import { FILES } from './state/machine-folder.js'
 import type { MachineRecord } from './state/store.js'
@@ -26,7 +27,7 @@ export function specOf(record: MachineRecord, accel: Accelerator): MachineSpec {
     ...(boot.kernel ? { kernel: boot.kernel } : {}),
     ...(boot.firmware ? { firmware: boot.firmware } : {}),
     disks: [...boot.disks, ...devices.flatMap(({ disk }) => disk ?? [])],
-    nics: [...nicsOf(record, options), ...devices.flatMap(({ nic }) => nic ?? [])],
+    nics: [...nicsOf(record, options), ...networkNics(record), ...devices.flatMap(({ nic }) => nic ?? [])],
     channels: boot.channels,
     shares,
     pci: devices.flatMap(({ pci }) => pci ?? []),
@@ -78,4 +79,9 @@ function nicsOf({ config, macs }: MachineRecord, { network = { kind: 'user' } }:
   const [mac] = macs
   if (network.kind === 'none' || mac === undefined) return []
   return [{ id: 'net0', mac, backend: network.kind === 'user' ? { ...network, forwards: config.ports } : network }]
+}
+
+/** QEMU makes the taps, and the kernel takes them away when it ends, however it does. */
+function networkNics({ id, attachments = [] }: MachineRecord): NicSpec[] {
+  return attachments.map(({ mac }, index) => ({ id: `net${index + 1}`, mac, backend: { kind: 'tap', ifname: tapName(id, index) } }))
 }

@@ -7,8 +7,11 @@ import { unsupportedField } from '../errors.js'
 import type { Host } from '../host.js'
 import type { KvmMachineOptions } from '../machine-options.js'
 import { mountsOf } from '../mounts.js'
+import { isSetByCloudInit } from '../net/attach.js'
+import { cloudNetworkConfig } from '../net/cloud-network.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import { FILES, type MachineFolder } from '../state/machine-folder.js'
+import type { MachineRecord } from '../state/store.js'
 import { AGENT_CHANNEL, guestChannels } from './channels.js'
 import { cloudInitSeed } from './cloud-init.js'
 import { cachedDisk } from './disk-cache.js'
@@ -26,6 +29,7 @@ export async function prepareBoot(
   options: KvmMachineOptions,
   folder: MachineFolder,
   ctx: CallContext,
+  nics: Pick<MachineRecord, 'macs' | 'attachments'>,
 ): Promise<BootPlan> {
   const { rootfs, image, disk, pull, cloudInit } = config
   if (cloudInit && (image ?? rootfs) !== undefined) {
@@ -40,14 +44,26 @@ export async function prepareBoot(
     await useDisk(async () => ({ disk: await rootfsDisk(host, rootfs, disk?.size, ctx) }), folder, disk?.size)
     return bootRoot(host, config, options, folder, {})
   }
-  return bootDisk(config, folder)
+  return bootDisk(config, folder, networkConfigOf(config, options, nics))
 }
 
-async function bootDisk(config: MachineConfig, folder: MachineFolder): Promise<BootPlan> {
+/** What cloud-init is to set up where nobody said it; by itself it knows of one NIC. */
+function networkConfigOf(
+  config: MachineConfig,
+  { network }: KvmMachineOptions,
+  { macs, attachments = [] }: Pick<MachineRecord, 'macs' | 'attachments'>,
+): string | undefined {
+  if (!isSetByCloudInit(config)) return config.cloudInit?.networkConfig
+  return cloudNetworkConfig(network?.kind === 'none' ? undefined : macs[0], attachments)
+}
+
+async function bootDisk(config: MachineConfig, folder: MachineFolder, networkConfig: string | undefined): Promise<BootPlan> {
   const { kernel, disk, cloudInit } = config
   if (!kernel && !disk) throw unsupportedField('config', 'it names nothing to boot')
   refuseProcess(config)
-  const seed = cloudInit && cloudInitSeed(config, folder.id)
+  const seed =
+    cloudInit &&
+    cloudInitSeed({ name: config.name, cloudInit: { ...cloudInit, ...(networkConfig === undefined ? {} : { networkConfig }) } }, folder.id)
   const base = disk?.image === undefined ? undefined : await inspectDisk(disk.image, 'config.disk.image')
   if (disk) await createDisk({ path: folder.disk, ...(disk.size === undefined ? {} : { size: disk.size }), ...(base ? { base } : {}) })
   if (kernel) await keepKernel(kernel.path)

@@ -8,11 +8,13 @@ import { check } from '../create.js'
 import { createDisk } from '../disk/image-file.js'
 import { addLayer } from '../disk/layers.js'
 import { withTops } from '../disk/own-disks.js'
-import { DRIVER, notFound } from '../errors.js'
+import { DRIVER, notFound, unsupportedField } from '../errors.js'
 import type { Host } from '../host.js'
 import { endUnseen, launchRun } from '../lifecycle.js'
 import { machineOptions } from '../machine-options.js'
 import { missingOf } from '../missing.js'
+import type { Attachment } from '../net/address.js'
+import { checkNetworks, claimAddresses, releaseAddresses } from '../net/attach.js'
 import type { MachineSpec } from '../qemu/machine-spec.js'
 import type { Qmp } from '../qmp/client.js'
 import { record } from '../state/journal.js'
@@ -32,6 +34,7 @@ interface Incoming {
   uuid: string
   folder: MachineFolder
   server: WireServer
+  attachments: Attachment[]
   record?: MachineRecord
   offer?: Offer
   qmp?: Qmp
@@ -59,20 +62,28 @@ export function incomings(host: Host): Incomings {
     await incoming.qmp?.close()
     await endUnseen(incoming.folder)
     host.store.abandon(id)
+    releaseAddresses(host, { id, config: incoming.ticket.config })
   }
 
   return {
     cancel,
     async prepare({ config, live }, ctx) {
       check(config, machineOptions(config))
+      checkNetworks(host, config)
+      if (live && config.networks.length > 0)
+        throw unsupportedField('config.networks', 'its memory holds the addresses that it has on the host that it leaves', {
+          operation: 'migrate',
+          capability: 'migrate.live',
+        })
       refuseTakenVolumes(host.store, config)
       await host.qemu()
       host.store.cleanUp()
       const { id, uuid } = newIdentity()
       const folder = host.store.prepare(id, config.name)
       const secret = randomBytes(16).toString('hex')
-      const incoming: Partial<Incoming> & Pick<Incoming, 'folder' | 'uuid'> = { folder, uuid, arrived: false }
+      const incoming: Partial<Incoming> & Pick<Incoming, 'folder' | 'uuid'> = { folder, uuid, attachments: [], arrived: false }
       try {
+        incoming.attachments = await claimAddresses(host, id, config, ctx.signal)
         ctx.signal.throwIfAborted()
         const at = migration.host === undefined ? { path: join(folder.path, SOCKETS.control) } : { host: migration.host, port: 0 }
         incoming.server = await listen(at, secret, migration.tls, {
@@ -85,6 +96,7 @@ export function incomings(host: Host): Incomings {
       } catch (error) {
         incoming.server?.close()
         host.store.abandon(id)
+        releaseAddresses(host, { id, config })
         throw error
       }
     },
@@ -171,10 +183,10 @@ function appearWithVolumes(host: Host, folder: MachineFolder, found: MachineReco
 }
 
 function takeOffer(incoming: Incoming, offer: Offer): null {
-  const { ticket, uuid } = incoming
+  const { ticket, uuid, attachments } = incoming
   const { boot, macs, createdAt } = offer
   incoming.offer = offer
-  incoming.record = { id: ticket.id, name: ticket.config.name, createdAt, uuid, macs, config: ticket.config, boot }
+  incoming.record = { id: ticket.id, name: ticket.config.name, createdAt, uuid, macs, attachments, config: ticket.config, boot }
   return null
 }
 

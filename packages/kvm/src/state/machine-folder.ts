@@ -37,6 +37,10 @@ export const FILES = {
   kernel: 'kernel',
   /** The vmkit guest's initramfs with what this machine runs. */
   initrd: 'initrd.img',
+  /** The same with the networks of one start, while QEMU reads it. */
+  startInitrd: 'start.img',
+  /** It runs in its networks; whoever sees its end first takes it away and tells the others. */
+  joined: 'joined',
   /** What cloud-init reads. */
   seed: 'seed.iso',
   /** The memory of a machine that is a template, while it runs. */
