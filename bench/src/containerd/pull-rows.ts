@@ -68,7 +68,7 @@ export async function* pullRows({ socketPath, containerd, bare, folder, run }: B
 function growthOf(reference: string, options: object): string {
   return `import { createManager } from '@vmkit/core'
 import '@vmkit/containerd'
-await using manager = createManager({ drivers: { containerd: ${JSON.stringify(options)} } })
+const manager = createManager({ drivers: { containerd: ${JSON.stringify(options)} } })
 const { images } = manager.driver('containerd')
 await images.list()
 const before = process.memoryUsage.rss()
@@ -79,6 +79,7 @@ await images.pull(${JSON.stringify(reference)}, { policy: 'always' })
 look()
 clearInterval(timer)
 await images.remove(${JSON.stringify(reference)})
+await manager.close()
 process.stdout.write(String(most - before))`
 }
 
