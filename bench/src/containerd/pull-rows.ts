@@ -58,6 +58,7 @@ export async function* pullRows({ socketPath, containerd, bare, folder, run }: B
     against: `a pull of ${QUICK_BYTES / 1e6} MB`,
     kind: 'memory',
     unit: 'bytes',
+    rounds: PAIRS,
     ours: nodeNumber(growthOf(reference, options), cwd),
     theirs: nodeNumber(growthOf(small, options), cwd),
     bar: { on: 'value', most: GROWTH_MOST },
