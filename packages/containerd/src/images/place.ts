@@ -10,7 +10,7 @@ import { createdAt, imageSize, nameImage, reportBytes } from './store.js'
 import { unpackImage } from './unpack.js'
 
 /** Layers on their way at a time. More help little on one connection, and cost memory. */
-const PARALLEL_LAYERS = 2
+const PARALLEL_LAYERS = 3
 
 export interface Place {
   name: string
