@@ -65,7 +65,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
   // The claim tells a folder that is being made from one whose maker was killed.
   return withLock({ id, folder: folder.path }, 'create', ctx.signal, async () => {
     const key = rootfsKey(uid)
-    const undo: (() => unknown)[] = [() => removeFolder(folder)]
+    const undo: (() => unknown)[] = []
     try {
       const volumes = ensureVolumes(host, config)
       undo.unshift(volumes.undo)
@@ -140,10 +140,21 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
       ctx.signal.throwIfAborted()
       return id
     } catch (error) {
-      for (const step of undo) await (async () => step())().catch(() => {})
+      if (await isUndone(undo)) removeFolder(folder)
       throw error
     }
   })
+}
+
+/** What a daemon that is gone could not take back is remembered by the folder, and goes with a later `list`. */
+async function isUndone(steps: readonly (() => unknown)[]): Promise<boolean> {
+  let isDone = true
+  for (const step of steps) {
+    await (async () => step())().catch(() => {
+      isDone = false
+    })
+  }
+  return isDone
 }
 
 /** Whether the image that was there a moment ago still is. */

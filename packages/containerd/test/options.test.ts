@@ -1,0 +1,89 @@
+/** The OCI spec as a process inside sees it: what every machine has, and what `driverOptions.containerd` changes. */
+import { availableParallelism } from 'node:os'
+import { describe, expect, it } from 'vitest'
+import type { ContainerdMachineOptions } from '../src/driver.js'
+import { config, on, setting, uidOf } from './setting.js'
+
+const { runs, why, managerOf, left, prepare } = setting('options')
+
+/** Docker's default capabilities, as moby's documentation lists them: bits of linux/capability.h. */
+const DOCKERS = [0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31].reduce((mask, bit) => mask | (1n << BigInt(bit)), 0n)
+const NET_ADMIN = 1n << 12n
+const MKNOD = 1n << 27n
+
+describe.skipIf(!runs)(`the process on containerd 1.6${why}`, () => {
+  prepare()
+
+  async function inside(options: ContainerdMachineOptions) {
+    const vm = await managerOf().create(config({ driverOptions: { containerd: options } }), on)
+    await vm.start()
+    const run = async (script: string) => (await vm.exec(['sh', '-c', `(${script}) 2>&1`])).stdout.trim()
+    const status = await run('cat /proc/1/status')
+    const line = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? ''
+    return { vm, run, line, caps: BigInt(`0x${line('CapBnd')}`) }
+  }
+
+  it('has what Docker gives: capabilities, filter, hidden and read-only paths', async () => {
+    const { vm, run, line, caps } = await inside({})
+    expect(caps.toString(16)).toBe(DOCKERS.toString(16))
+    expect([line('Seccomp'), line('NoNewPrivs')]).toEqual(['2', '0'])
+    // Hidden: an empty file of nobody, and an empty folder.
+    expect(await run('head -c 1 /proc/kcore | wc -c; ls /proc/acpi /sys/firmware 2>/dev/null | grep -v : | grep -c .')).toMatch(/^0\n0$/)
+    expect(await run('echo 1 > /proc/sys/kernel/domainname')).toContain('Read-only file system')
+    expect(await run('mkdir /sys/fs/x')).toContain('Read-only file system')
+    expect(await run('mount -t tmpfs none /data')).toMatch(/denied|not permitted/)
+    expect(await run('unshare -n true')).toContain('Operation not permitted')
+    await vm.delete({ force: true })
+    expect(await left([uidOf(vm)])).toEqual([])
+  })
+
+  it('has other rights where they are asked for', async () => {
+    const all = await inside({ privileged: true })
+    expect(all.caps & NET_ADMIN).toBe(NET_ADMIN)
+    expect(all.line('Seccomp')).toBe('0')
+    expect(await all.run('mount -t tmpfs none /data && touch /data/x && ls /data')).toBe('x')
+    const some = await inside({ capAdd: ['NET_ADMIN'], capDrop: ['CAP_MKNOD'], seccomp: 'unconfined', noNewPrivileges: true })
+    expect(some.caps).toBe((DOCKERS | NET_ADMIN) & ~MKNOD)
+    expect([some.line('Seccomp'), some.line('NoNewPrivs')]).toEqual(['0', '1'])
+    const host = await inside({ pidMode: 'host', ipcMode: 'host' })
+    expect(await host.run(`tr '\\0' ' ' < /proc/${process.pid}/cmdline`)).toContain('node')
+    for (const { vm } of [all, some, host]) await vm.delete({ force: true })
+  })
+
+  it('has the names, files, limits and places that are asked for', async () => {
+    const { vm, run, line } = await inside({
+      readOnlyRootfs: true,
+      tmpfs: { '/data': 'size=64k,mode=0700' },
+      shmSize: 2 ** 20,
+      hostname: 'box',
+      domainname: 'in.example',
+      dns: ['192.0.2.1'],
+      dnsSearch: ['search.example'],
+      extraHosts: ['db:192.0.2.2'],
+      ulimits: [{ name: 'nofile', soft: 100, hard: 200 }],
+      sysctls: { 'net.ipv4.ip_forward': '1' },
+      groupAdd: [4711],
+      cgroupParent: '/vmkit-containerd-test',
+      cpusetCpus: '0',
+      cpuShares: 512,
+      oomScoreAdj: 100,
+    })
+    expect(await run('touch /x')).toContain('Read-only file system')
+    expect(await run('stat -c %a /data; head -c 100000 /dev/zero > /data/x; stat -c %s /data/x')).toMatch(
+      /^700\n.*No space left.*\n65536$/s,
+    )
+    expect(await run("df -k /dev/shm | tail -n 1 | awk '{ print $2 }'")).toBe('1024')
+    expect(await run('hostname; cat /proc/sys/kernel/domainname')).toBe('box\nin.example')
+    expect(await run('cat /etc/resolv.conf')).toMatch(/^nameserver 192\.0\.2\.1$/m)
+    expect(await run('cat /etc/resolv.conf')).toMatch(/^search search\.example$/m)
+    expect(await run('cat /etc/hosts')).toMatch(/^192\.0\.2\.2\s+db$/m)
+    expect(await run('ulimit -Sn; ulimit -Hn')).toBe('100\n200')
+    expect(await run('cat /proc/sys/net/ipv4/ip_forward')).toBe('1')
+    expect(line('Groups').trim().split(' ')).toContain('4711')
+    expect(await run('cat /proc/1/cgroup')).toContain('/vmkit-containerd-test/')
+    expect(line('Cpus_allowed_list')).toBe(availableParallelism() > 1 ? '0' : line('Cpus_allowed_list'))
+    expect(await run('cat /proc/1/oom_score_adj')).toBe('100')
+    await vm.delete({ force: true })
+    expect(await left([uidOf(vm)])).toEqual([])
+  })
+})
