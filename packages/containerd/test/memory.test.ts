@@ -29,7 +29,7 @@ const volume = { volumes: [{ name: 'kept', target: '/kept' }] }
 const linesOf = async (vm: Machine) => (await vm.exec(['cat', '/kept/lines'])).stdout.trim().split('\n')
 
 forEachPair('memory', (pair) => {
-  it('back to a snapshot, as a clone, and live to another daemon', { timeout: 90_000 }, async (test) => {
+  it('back to a snapshot, as a clone, and live to another daemon', { timeout: 45_000 }, async (test) => {
     const vm = await pair.create(TICK)
     if (!vm.supports('snapshot.memory') || !vm.supports('migrate.live')) return unavailable(pair, vm, test)
     await vm.start()
@@ -62,7 +62,7 @@ forEachPair('memory', (pair) => {
     await moved.delete({ force: true })
   })
 
-  it('live with a volume, and with the files that are open in it', { timeout: 90_000 }, async (test) => {
+  it('live with a volume, and with the files that are open in it', { timeout: 45_000 }, async (test) => {
     const vm = await pair.create(KEEP, volume)
     if (!vm.supports('migrate.live')) return unavailable(pair, vm, test)
     await vm.start()
@@ -81,7 +81,7 @@ forEachPair('memory', (pair) => {
     for (const manager of [pair.here, pair.there]) await manager.driver('containerd').volumes.remove('kept')
   })
 
-  it('that CRIU refuses is an error with a type, and leaves nothing', { timeout: 90_000 }, async (test) => {
+  it('that CRIU refuses is an error with a type, and leaves nothing', { timeout: 45_000 }, async (test) => {
     const vm = await pair.create(KEEP, volume)
     if (!vm.supports('snapshot.memory') || !vm.supports('clone')) return unavailable(pair, vm, test)
     await vm.start()
@@ -104,7 +104,7 @@ forEachPair('memory', (pair) => {
     expect(await traces(pair.options.here)).toEqual([])
   })
 
-  it('that does not go on at the target leaves it clean, and the source running', { timeout: 90_000 }, async (test) => {
+  it('that does not go on at the target leaves it clean, and the source running', { timeout: 45_000 }, async (test) => {
     const vm = await pair.create(KEEP, volume)
     if (!vm.supports('migrate.live')) return unavailable(pair, vm, test)
     await vm.start()

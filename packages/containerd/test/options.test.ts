@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { describe, expect, it } from 'vitest'
 import type { ContainerdMachineOptions } from '../src/driver.js'
-import { config, on, setting, uidOf } from './setting.js'
+import { codeOf, config, on, setting, uidOf } from './setting.js'
 
 const { runs, why, managerOf, left, prepare } = setting('options')
 
@@ -85,5 +85,22 @@ describe.skipIf(!runs)(`the process on containerd 1.6${why}`, () => {
     expect(await run('cat /proc/1/oom_score_adj')).toBe('100')
     await vm.delete({ force: true })
     expect(await left([uidOf(vm)])).toEqual([])
+  })
+
+  it('runs on the snapshotter that is asked for, and on none that is not there', async () => {
+    const manager = managerOf({ snapshotter: 'native' })
+    const vm = await manager.create(config(), on)
+    await vm.start()
+    expect((await vm.info()).details).toMatchObject({ snapshotter: 'native' })
+    expect((await vm.exec(['grep', '-c', ' / overlay', '/proc/mounts'])).stdout).toBe('0\n')
+    await vm.files.write('/data/x', 'kept')
+    await vm.snapshot('one')
+    await vm.files.write('/data/x', 'lost')
+    await vm.restore('one')
+    expect(await vm.files.readText('/data/x')).toBe('kept')
+    await vm.delete({ force: true })
+    expect(await left([uidOf(vm)])).toEqual([])
+    expect(await codeOf(managerOf({ snapshotter: 'no-such' }).create(config(), on))).toBe('INVALID_CONFIG')
+    expect(await left()).toEqual([])
   })
 })

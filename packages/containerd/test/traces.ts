@@ -22,8 +22,9 @@ export async function tracesByKind({ socketPath, namespace, stateDir, uids = [] 
   try {
     const client = await link.get()
     const snapshot: string[] = []
-    for await (const { info } of client.snapshots.list({ snapshotter: 'overlayfs' }))
-      snapshot.push(...info.filter(({ kind }) => kind !== COMMITTED).map(({ name }) => name))
+    for (const snapshotter of ['overlayfs', 'native'])
+      for await (const { info } of client.snapshots.list({ snapshotter }))
+        snapshot.push(...info.filter(({ kind }) => kind !== COMMITTED).map(({ name }) => name))
     const root = join(stateDir, namespace)
     const machines = entries(join(root, 'machines'))
     return {
