@@ -10,7 +10,8 @@ export function claimsOn(folder: string): Claims {
   return claims.some(({ isLive }) => isLive) ? 'live' : 'dead'
 }
 
-/** Whether somebody works on the machine now. */
-export function hasLiveClaim(folder: string): boolean {
-  return existsSync(folder) && claimsOn(folder) === 'live'
+/** Whether somebody works on the machine now; with `operation`, on just that. */
+export function hasLiveClaim(folder: string, operation?: string): boolean {
+  if (!existsSync(folder)) return false
+  return claimsAmong(readdirSync(folder)).some((claim) => claim.isLive && claim.operation === (operation ?? claim.operation))
 }

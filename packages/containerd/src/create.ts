@@ -10,7 +10,7 @@ import { withMounts } from './files/mount.js'
 import { writeFileIn } from './files/operations.js'
 import { hasCode } from './grpc/errors.js'
 import type { Host } from './host.js'
-import type { MachineImage } from './images/ensure.js'
+import type { LikelyImage, MachineImage } from './images/ensure.js'
 import { makersLease, withLease } from './images/leases.js'
 import { machineOptions } from './machine-options.js'
 import { checkNetworks } from './net/networks.js'
@@ -53,10 +53,9 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
   const devices = await hostDevices(config.devices, driver)
   const restart = await restartPolicy(host, config, ctx)
   const annotations = variation.annotations?.(config)
-  const [present] = await Promise.all([
-    variant.image || options.platform ? undefined : presentImage(host, config, ctx),
-    refuseTakenName(host, config.name, ctx),
-  ])
+  const likely = variant.image || options.platform ? undefined : await likelyImage(host, config, ctx)
+  // Else the daemon tells, when the rest is done.
+  if (!likely) await refuseTakenName(host, config.name, ctx)
 
   const uid = randomBytes(UID_BYTES).toString('hex')
   const id = idOf(containerId, uid)
@@ -72,7 +71,8 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
       const hostname = options.hostname ?? uid.slice(0, 12)
       writeHostFiles(folder, hostname, options, networks === 'host')
       writeFileSync(folder.daemon, host.options.socketPath, { mode: 0o600 })
-      const make = async (image: MachineImage, lease?: string): Promise<void> => {
+      /** Whether it was made: not of an image that is not there any more, which is looked at beside the making of the snapshot. */
+      const make = async (image: MachineImage, lease?: string, isStill = async () => true): Promise<boolean> => {
         const { snapshotter, parent } = image
         const inImage = image.config.config ?? {}
         ctx.signal.throwIfAborted()
@@ -80,7 +80,11 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
         // Without a lease the snapshot holds itself; with the machine, or with the folder of one whose maker was killed, it goes.
         const labels: Record<string, string> = lease === undefined ? { [GC_ROOT]: new Date().toISOString() } : {}
         // Awaited whatever the caller does: the daemon goes on with a call whose client has left, and would make it after the undo.
-        const mounts = await prepareRootfs(containerd, { snapshotter, key, parent, labels }, { lease, vmId: id })
+        const [mounts, isThere] = await bothOf(
+          prepareRootfs(containerd, { snapshotter, key, parent, labels }, { lease, vmId: id }),
+          isStill(),
+        )
+        if (!isThere) return false
         ctx.signal.throwIfAborted()
         const user = config.user ?? inImage.User
         let accounts: Accounts = { passwd: '', group: '' }
@@ -132,11 +136,15 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
           throw hasCode(error, 'ALREADY_EXISTS') ? nameTaken(host, config.name) : error
         })
         undo.unshift(() => containerd.containers.delete({ id: containerId }, { timeoutMs: 5000 }))
+        return true
       }
-      if (!(present && (await isMade(make(present)))))
+      const isMade = likely !== undefined && (await unlessMissing(make(likely.image, undefined, likely.isStill)))
+      if (!isMade) {
+        if (likely) await removeRootfs(containerd, { snapshotter: likely.image.snapshotter, key }, { signal: ctx.signal, vmId: id })
         await withLease(containerd, { signal: ctx.signal, id: makersLease(uid) }, async (lease) =>
           make(await (variant.image?.(lease, ctx) ?? imageOf(host, config, lease, ctx, options.platform)), lease),
         )
+      }
       ctx.signal.throwIfAborted()
       return id
     } catch (error) {
@@ -157,20 +165,25 @@ async function isUndone(steps: readonly (() => unknown)[]): Promise<boolean> {
   return isDone
 }
 
-/** Whether the image that was there a moment ago still is. */
-async function isMade(making: Promise<void>): Promise<boolean> {
+/** Both are awaited, also when one of them fails. */
+async function bothOf<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([first, second])
+  return [await first, await second]
+}
+
+/** What the image stands on may be gone too. */
+async function unlessMissing(making: Promise<boolean>): Promise<boolean> {
   try {
-    await making
-    return true
+    return await making
   } catch (error) {
-    if (!hasCode(error, 'NOT_FOUND')) throw error
-    return false
+    if (hasCode(error, 'NOT_FOUND')) return false
+    throw error
   }
 }
 
 /** Loaded here, as below. */
-async function presentImage(host: Host, config: MachineConfig, ctx: CallContext): Promise<MachineImage | undefined> {
-  return (await import('./images/ensure.js')).presentImage(host.images, config, ctx)
+async function likelyImage(host: Host, config: MachineConfig, ctx: CallContext): Promise<LikelyImage | undefined> {
+  return (await import('./images/ensure.js')).likelyImage(host.images, config, ctx)
 }
 
 /** Loaded here: to read images takes a while to load, and many programs make no machine. */

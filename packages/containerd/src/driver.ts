@@ -1,5 +1,4 @@
-import type { VMDriver } from '@vmkit/core/driver'
-import { type ContainerdCapabilities, capabilities } from './capabilities.js'
+import { capabilities } from './capabilities.js'
 import { type ContainerdDriver, containerdDriver } from './compose.js'
 import type { ContainerdOptions } from './options.js'
 
@@ -11,6 +10,6 @@ export type { RuntimeOptions, Variation } from './variation.js'
 export { capabilities }
 
 /** containerd, over its gRPC API. Touches no host until the first call. */
-export function containerd(options?: ContainerdOptions): VMDriver<ContainerdCapabilities> {
-  return containerdDriver({ name: 'containerd', isolation: 'container', capabilities }, options) as ContainerdDriver
+export function containerd(options?: ContainerdOptions): ContainerdDriver {
+  return containerdDriver({ name: 'containerd', isolation: 'container', capabilities }, options)
 }

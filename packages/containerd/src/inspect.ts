@@ -36,7 +36,7 @@ export function exitFrom(code: number, at: number | null, cgroupsPath: string): 
 const LOST: VMExit = { code: null, signal: null, oom: null, reason: 'lost', at: null }
 
 export function statusOf(machine: Machine, task: Process | undefined): VMStatus {
-  const { folder, record } = machine
+  const { record } = machine
   const state = stateOf(task)
   if (state === 'stopped') {
     const exit = exitFrom(task?.exitStatus ?? 0, timeOf(task?.exitedAt), record.cgroupsPath)
@@ -46,14 +46,21 @@ export function statusOf(machine: Machine, task: Process | undefined): VMStatus 
   if (state === undefined && isBeingStarted(machine, task)) return { state: 'starting', ...(previous ? { exit: previous } : {}) }
   if (state !== undefined) return { state, ...(previous ? { exit: previous } : {}) }
   if (previous) return { state: 'stopped', exit: previous }
-  if (!existsSync(join(folder.path, 'started'))) return { state: 'created' }
+  if (!hasStarted(machine)) return { state: 'created' }
   return { state: 'stopped', exit: LOST, reason: 'its task is gone: this host was booted since, or the shim was killed' }
 }
 
 /** By the restart monitor, between two runs; or by somebody who holds the machine's lock. */
 function isBeingStarted(machine: Machine, task: Process | undefined): boolean {
   if (isArmed(machine)) return true
-  return task?.status === TASK_STATUS.created && hasLiveClaim(machine.folder.path)
+  const { path } = machine.folder
+  if (task) return task.status === TASK_STATUS.created && hasLiveClaim(path)
+  return hasStarted(machine) && hasLiveClaim(path, 'start')
+}
+
+/** Written before its task is made. */
+function hasStarted({ folder }: Machine): boolean {
+  return existsSync(join(folder.path, 'started'))
 }
 
 /** `undefined` when the task says nothing: there is none, or it was made and not started. */

@@ -1,5 +1,5 @@
 /** What the driver's methods do. `compose.ts` loads this with the first call: an app that only imports the driver pays none of it. */
-import type { VMDriver } from '@vmkit/core/driver'
+import type { DriverOperations, VMDriver } from '@vmkit/core/driver'
 import { attach } from './attach.js'
 import type { ContainerdCapabilities } from './capabilities.js'
 import { createMachine } from './create.js'
@@ -30,12 +30,10 @@ import { wait } from './task/wait.js'
 import type { Variation } from './variation.js'
 import { containerdVolumes } from './volumes.js'
 
-type Driver = VMDriver<ContainerdCapabilities>
+type Operations = DriverOperations<ContainerdCapabilities> & Required<Pick<VMDriver, 'find'>> & { close(): void }
 
 /** All that the driver does; what it says of itself is in `compose.ts`. */
-export type Operations = ReturnType<typeof operations>
-
-export function operations(variation: Variation, options: ParsedOptions) {
+export function operations(variation: Variation, options: ParsedOptions): Operations {
   const { socketPath, namespace } = options
   const link = connection({ socketPath, namespace, driver: variation.name })
   const root = stateRoot(options.stateDir, namespace)
@@ -107,7 +105,7 @@ export function operations(variation: Variation, options: ParsedOptions) {
       host.fifos.close()
       host.logKeeper.close()
     },
-  } satisfies Partial<Omit<Driver, 'close'>> & { close(): void }
+  }
 }
 
 /** Snapshots and all that travels: loaded with the first of them. */

@@ -4,11 +4,11 @@
  */
 import type { ConfigField } from './config/types.js'
 
-interface CapabilityRow {
+interface CapabilityRow<M extends string = string> {
   /** One line for people. */
   summary: string
   /** Dotted names of the driver methods that must exist exactly when the flag is claimed. */
-  methods: readonly string[]
+  methods: readonly M[]
   /** Config fields that only a driver with this flag honours. */
   fields: readonly ConfigField[]
 }
@@ -16,7 +16,7 @@ interface CapabilityRow {
 const SNAPSHOT_METHODS = ['snapshot', 'restore', 'listSnapshots', 'deleteSnapshot'] as const
 const MIGRATION_METHODS = ['prepareIncoming', 'migrateOut', 'finishIncoming', 'cancelIncoming'] as const
 
-function row(summary: string, methods: readonly string[] = [], fields: readonly ConfigField[] = []): CapabilityRow {
+function row<M extends string = never>(summary: string, methods: readonly M[] = [], fields: readonly ConfigField[] = []): CapabilityRow<M> {
   return { summary, methods, fields }
 }
 
@@ -56,7 +56,7 @@ const TABLE = {
   images: row('pull, list, remove and import images', ['images.pull', 'images.list', 'images.remove', 'images.import'], ['image', 'pull']),
   build: row('build an image from a folder', ['images.build']),
   bundle: row('carry a machine to another driver', ['exportBundle', 'importBundle']),
-} satisfies Record<string, CapabilityRow>
+}
 
 export type Capability = keyof typeof TABLE
 
@@ -70,6 +70,9 @@ export const CAPABILITY_TABLE: Readonly<Record<Capability, Readonly<CapabilityRo
  * the reason where it is missing. Absent: never.
  */
 export type CapabilityManifest = { readonly [K in Capability]?: true | 'probe' }
+
+/** Dotted names of the methods that the claims of a manifest bring. Where it may be one of two, `'exec|execStream'`. */
+export type ClaimedMethod<C extends CapabilityManifest> = (typeof TABLE)[keyof C & Capability]['methods'][number]
 
 /** The manifest of a driver that is known only at run time: everything is asked for with `supports()`. */
 export type AnyCapabilities = { readonly [K in Capability]: 'probe' }

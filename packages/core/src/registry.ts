@@ -113,7 +113,8 @@ export function checkDriver(driver: VMDriver): void {
 
 const DURABILITIES: readonly unknown[] = ['host', 'app']
 const ISOLATIONS: readonly unknown[] = ['none', 'process', 'container', 'sandbox', 'vm']
-const REQUIRED_METHODS = [
+/** Those that every driver has. */
+export const REQUIRED_METHODS = [
   'probe',
   'create',
   'start',

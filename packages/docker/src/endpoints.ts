@@ -61,7 +61,7 @@ function defaults(env: Environment): Endpoint[] {
   return sockets.map(([path, source]) => ({ target: `unix://${path}`, source }))
 }
 
-export function configFolder(env: Environment): string {
+function configFolder(env: Environment): string {
   return env.DOCKER_CONFIG ?? join(env.HOME ?? homedir(), '.docker')
 }
 

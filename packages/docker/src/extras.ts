@@ -1,6 +1,7 @@
-import type { DriverFiles, DriverImages, VMDriver } from '@vmkit/core/driver'
+import type { DriverOperations, Methods } from '@vmkit/core/driver'
 import { attach } from './attach.js'
 import { exportBundle, importBundle } from './bundle.js'
+import type { capabilities } from './capabilities.js'
 import { execStream } from './exec.js'
 import { dockerFiles } from './files.js'
 import { dockerImages, type RegistryAccess } from './images.js'
@@ -8,32 +9,11 @@ import { readLogs } from './logs.js'
 import type { Machines } from './machines.js'
 import { readMetrics } from './metrics.js'
 import { cancelIncoming, finishIncoming, migrateOut, prepareIncoming } from './migrate.js'
+import type { EXTRAS } from './operations.js'
 import { clone, deleteSnapshot, listSnapshots, restore, snapshot } from './snapshots.js'
 import { dockerNetworks, dockerVolumes } from './volumes.js'
 
-type Method =
-  | 'getMetrics'
-  | 'execStream'
-  | 'logs'
-  | 'attach'
-  | 'snapshot'
-  | 'restore'
-  | 'listSnapshots'
-  | 'deleteSnapshot'
-  | 'clone'
-  | 'prepareIncoming'
-  | 'migrateOut'
-  | 'finishIncoming'
-  | 'cancelIncoming'
-  | 'exportBundle'
-  | 'importBundle'
-  | 'volumes'
-  | 'networks'
-
-export interface Extras extends Required<Pick<VMDriver, Method>> {
-  files: Required<DriverFiles>
-  images: Required<DriverImages>
-}
+type Extras = Methods<DriverOperations<typeof capabilities>, (typeof EXTRAS)[number]>
 
 /** What a plain job does not need. */
 export function extras(machines: Machines, registries: RegistryAccess): Extras {

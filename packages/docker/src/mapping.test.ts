@@ -1,3 +1,7 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { inspect } from 'node:util'
 import { parseConfig } from '@vmkit/core'
 import { describe, expect, it } from 'vitest'
 import { engineError, transportError } from './errors.js'
@@ -108,5 +112,14 @@ describe('references', () => {
     expect((await decoded()).username).toBe('u')
     expect((await decoded({ username: 'other', password: 'x' })).username).toBe('other')
     expect(await authHeader('app', undefined, registries, { HOME: '/nonexistent' })).toBeUndefined()
+  })
+
+  it('refuse a Docker config file that is no JSON, and repeat nothing of it', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vmkit-docker-config-'))
+    writeFileSync(join(folder, 'config.json'), '{ "auths": { "r.example": { "auth": c2VjcmV0 } } }')
+    const error = await authHeader('r.example/app', undefined, undefined, { DOCKER_CONFIG: folder }).catch((cause: unknown) => cause)
+    rmSync(folder, { recursive: true })
+    expect(error).toMatchObject({ code: 'INVALID_CONFIG', driver: 'docker', operation: 'pull' })
+    expect(inspect(error, { depth: 10 })).not.toContain('c2Vj')
   })
 })

@@ -1,8 +1,8 @@
-import type { CallContext, ResizeRequest, VMDriver } from '@vmkit/core/driver'
+import { type CallContext, type DriverOperations, deferred, type ResizeRequest, type VMDriver } from '@vmkit/core/driver'
+import type { capabilities } from './capabilities.js'
 import { createContainer } from './create.js'
 import { engineFinder } from './engine.js'
 import { readEvents } from './events.js'
-import type { Extras } from './extras.js'
 import { infoOf, statusOf, summaryOf } from './inspect.js'
 import { nameOf } from './labels.js'
 import { kill, remove, start, stop, wait } from './lifecycle.js'
@@ -11,14 +11,45 @@ import { refOf } from './missing.js'
 import type { DockerOptions } from './options.js'
 import { probe } from './probe.js'
 
-type Life = 'probe' | 'create' | 'start' | 'stop' | 'kill' | 'delete' | 'getStatus' | 'getInfo' | 'list' | 'find' | 'wait' | 'close'
+type Operations = DriverOperations<typeof capabilities> & Required<Pick<VMDriver, 'find' | 'close'>>
 
-export interface Operations extends Required<Pick<VMDriver, Life | 'pause' | 'resume' | 'resize' | 'rename' | 'events'>> {
-  /** The rest, whose code is loaded when it is asked for. */
-  extras(): Promise<Extras>
-}
+/** What a plain job does not need; its code is loaded when one of these is called. */
+export const EXTRAS = [
+  'getMetrics',
+  'execStream',
+  'logs',
+  'attach',
+  'files.read',
+  'files.write',
+  'files.list',
+  'files.remove',
+  'files.pack',
+  'files.unpack',
+  'snapshot',
+  'restore',
+  'listSnapshots',
+  'deleteSnapshot',
+  'clone',
+  'prepareIncoming',
+  'migrateOut',
+  'finishIncoming',
+  'cancelIncoming',
+  'exportBundle',
+  'importBundle',
+  'images.pull',
+  'images.list',
+  'images.remove',
+  'images.import',
+  'images.build',
+  'volumes.create',
+  'volumes.list',
+  'volumes.remove',
+  'networks.create',
+  'networks.list',
+  'networks.remove',
+] as const
 
-/** The life of a machine: what every job needs. */
+/** All that the driver does; what it says of itself is in `driver.ts`. */
 export function operations(options: DockerOptions): Operations {
   const finder = engineFinder(options)
   const machines = machinesOf(finder)
@@ -55,7 +86,8 @@ export function operations(options: DockerOptions): Operations {
     resize: (id, request, ctx) => resize(machines, id, request, ctx),
     rename: (id, name, ctx) => rename(machines, id, name, ctx),
 
-    extras: async () => (await import('./extras.js')).extras(machines, registries),
+    ...deferred(async () => (await import('./extras.js')).extras(machines, registries), EXTRAS),
+
     async close() {
       finder.close()
     },

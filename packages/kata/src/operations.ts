@@ -2,6 +2,7 @@
 import type { ContainerdOptions } from '@vmkit/containerd/driver'
 import type { CallContext, HostProbe, MachineConfig, VMDriver } from '@vmkit/core/driver'
 import type { Rules } from './annotations.js'
+import type { KataCapabilities } from './capabilities.js'
 import { execStream } from './exec.js'
 import { accountsInside, guestFiles } from './files/files.js'
 import type { Inner } from './inner.js'
@@ -13,6 +14,7 @@ import { verifiedKill, verifiedResize, verifiedStop } from './verify.js'
 
 export type Operations = ReturnType<typeof operations>
 
+/** The containerd driver, and what is otherwise than there. */
 export function operations(inner: Inner, own: OwnOptions, { logs }: ContainerdOptions) {
   // What the host allows is read once for each create: an administrator may change it at any time.
   let host: KataHost | undefined
@@ -21,6 +23,7 @@ export function operations(inner: Inner, own: OwnOptions, { logs }: ContainerdOp
     return rulesOf(host)
   }
   return {
+    ...inner,
     /** Of a machine that is about to be made, by whichever way. The host was looked at for it. */
     annotations(config: MachineConfig): Readonly<Record<string, string>> {
       refuseHostSharing(config)
@@ -71,7 +74,7 @@ export function operations(inner: Inner, own: OwnOptions, { logs }: ContainerdOp
     kill: (id, signal, ctx) => verifiedKill(inner, id, signal, ctx),
     stop: (id, stopOptions, ctx) => verifiedStop(inner, id, stopOptions, ctx),
     resize: (id, request, ctx) => verifiedResize(inner, id, request, ctx),
-  } satisfies Partial<VMDriver> & Record<'annotations' | 'refineProbe' | 'accounts', unknown>
+  } satisfies VMDriver<KataCapabilities> & Record<'annotations' | 'refineProbe' | 'accounts', unknown>
 }
 
 function rulesOf(host: KataHost | undefined): Rules {

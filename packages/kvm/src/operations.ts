@@ -1,11 +1,12 @@
-import type { DriverFiles, DriverImages, DriverVolumes } from '@vmkit/core/driver'
+import type { DriverOperations, VMDriver } from '@vmkit/core/driver'
 import { adoption } from './adoption.js'
 import { guestFiles } from './agent/files.js'
 import { kvmImages } from './boot/image-store.js'
 import { exportBundle, importBundle } from './bundle.js'
+import type { capabilities } from './capabilities.js'
 import { create } from './create.js'
 import { attachDevice, detachDevice } from './devices.js'
-import type { KvmDriver } from './driver.js'
+import type { KvmExtras } from './driver.js'
 import { readEvents } from './events.js'
 import { makeHost } from './host.js'
 import { remove, start, stop } from './lifecycle.js'
@@ -18,16 +19,9 @@ import { statusOf } from './state/run.js'
 import { infoOf, summaryOf } from './status.js'
 import { kvmVolumes } from './volumes.js'
 
-type Described = 'name' | 'apiVersion' | 'capabilities' | 'fields' | 'durability' | 'isolation' | 'guards'
-type Absent = 'exec' | 'networks' | 'rename'
+type Operations = DriverOperations<typeof capabilities> & Required<Pick<VMDriver, 'find' | 'close'>> & KvmExtras
 
 /** All that the driver does; what it says of itself is in `driver.ts`. */
-export type Operations = Required<Omit<KvmDriver, Described | Absent>> & {
-  files: Required<DriverFiles>
-  images: DriverImages
-  volumes: DriverVolumes
-}
-
 export function operations(options: ResolvedOptions): Operations {
   const host = makeHost(options)
   const { store } = host

@@ -1,7 +1,7 @@
-import type { VMInfo, VMSummary } from '@vmkit/core/driver'
+import type { DriverOperations, VMDriver, VMInfo, VMSummary } from '@vmkit/core/driver'
 import { readLogs } from '@vmkit/core/state-folder'
+import type { capabilities } from './capabilities.js'
 import { create } from './create.js'
-import type { Operations } from './driver.js'
 import { DRIVER, invalidState } from './errors.js'
 import { readEvents } from './events.js'
 import { machineFiles } from './files.js'
@@ -13,7 +13,9 @@ import type { ResolvedOptions } from './options.js'
 import { exitOf, readSnapshot, statusOf } from './run.js'
 import type { Machine } from './store.js'
 
-/** What the methods of the driver do. */
+type Operations = DriverOperations<typeof capabilities> & Required<Pick<VMDriver, 'find'>>
+
+/** What the methods of the driver do. Watches and timers belong to calls in flight, so there is nothing to close. */
 export function operations(options: ResolvedOptions): Operations {
   const host = makeHost(options)
   const { store } = host

@@ -11,7 +11,13 @@ import {
   toBinary,
 } from '@bufbuild/protobuf'
 import type { GenService, GenServiceMethods } from '@bufbuild/protobuf/codegenv2'
-import { Client, credentials, type CallOptions as GrpcCallOptions, Metadata } from '@grpc/grpc-js'
+// grpc-js' files know each other in circles: this one has to be the first.
+import '@grpc/grpc-js/build/src/channel.js'
+import { ChannelCredentials } from '@grpc/grpc-js/build/src/channel-credentials.js'
+import { Client, type CallOptions as GrpcCallOptions } from '@grpc/grpc-js/build/src/client.js'
+import { setup as usePickFirst } from '@grpc/grpc-js/build/src/load-balancer-pick-first.js'
+import { Metadata } from '@grpc/grpc-js/build/src/metadata.js'
+import { setup as useUnixSockets } from '@grpc/grpc-js/build/src/resolver-uds.js'
 import type { ConnectionOptions } from './connection.js'
 import { grpcError, isDisconnected } from './errors.js'
 import { Containers } from './generated/containers_pb.js'
@@ -96,12 +102,16 @@ interface Wire {
   drop(client: Client): void
 }
 
+// What the package's entry does for all of gRPC, its server and its balancers included, which take longer to load than to be used.
+useUnixSockets()
+usePickFirst()
+
 export function connect(options: ConnectionOptions): Containerd {
   let current: Client | undefined
   const wire: Wire = {
     options,
     client() {
-      current ??= new Client(`unix:${options.socketPath}`, credentials.createInsecure(), CHANNEL)
+      current ??= new Client(`unix:${options.socketPath}`, ChannelCredentials.createInsecure(), CHANNEL)
       return current
     },
     drop(client) {

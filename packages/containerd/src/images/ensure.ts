@@ -52,34 +52,49 @@ export async function ensureImage(
   return unpacked(access, containerd, name, { platform, lease }, ctx)
 }
 
-/** What is known of images that were found whole, by the digest of their outermost document, which never means anything else. */
-const seen = new WeakMap<Containerd, Map<string, Omit<MachineImage, 'name'>>>()
-const MOST_SEEN = 64
+/** What was last found behind a name, and of which outermost document. */
+interface Remembered {
+  digest: string
+  image: MachineImage
+}
 
-/**
- * The image of a config when this program has made a machine of it before, and the daemon still has it by its name: one call instead of
- * a dozen. Its snapshot may be gone, which who builds on it is told. `undefined`: ask `ensureImage`.
- */
-export async function presentImage(access: ImageAccess, config: MachineConfig, { signal }: CallContext): Promise<MachineImage | undefined> {
+const remembered = new WeakMap<Containerd, Map<string, Remembered>>()
+const MOST_REMEMBERED = 64
+
+/** An image that is believed to be there, and unpacked. */
+export interface LikelyImage {
+  image: MachineImage
+  /** One call: whether the daemon still has it under that name. Its snapshot may be gone, which who builds on it is told. */
+  isStill(): Promise<boolean>
+}
+
+/** That of a config of which this program has made a machine before: then one call, beside others, does for a dozen. */
+export async function likelyImage(access: ImageAccess, config: MachineConfig, { signal }: CallContext): Promise<LikelyImage | undefined> {
   const { image, pull, rootfs } = config
   if (image === undefined || rootfs !== undefined || pull === 'always' || isPath(image)) return undefined
   const containerd = await access.containerd()
-  const known = seen.get(containerd)
-  if (!known) return undefined
   const name = imageName(image, access.driver)
-  const { image: found } = await containerd.images.get({ name }, { signal }).catch((error: unknown) => {
-    if (hasCode(error, 'NOT_FOUND')) return { image: undefined }
-    throw error
-  })
-  const of = known.get(found?.target?.digest ?? '')
-  return of && { ...of, name }
+  const known = remembered.get(containerd)?.get(name)
+  return (
+    known && {
+      image: known.image,
+      isStill: () =>
+        containerd.images.get({ name }, { signal }).then(
+          (found) => found.image?.target?.digest === known.digest,
+          (error: unknown) => {
+            if (hasCode(error, 'NOT_FOUND')) return false
+            throw error
+          },
+        ),
+    }
+  )
 }
 
-function remember(containerd: Containerd, digest: string, { name: _name, ...image }: MachineImage): void {
-  const known = seen.get(containerd) ?? new Map<string, Omit<MachineImage, 'name'>>()
-  seen.set(containerd, known.set(digest, image))
+function remember(containerd: Containerd, digest: string, image: MachineImage): void {
+  const known = remembered.get(containerd) ?? new Map<string, Remembered>()
+  remembered.set(containerd, known.set(image.name, { digest, image }))
   const [oldest] = known.keys()
-  if (known.size > MOST_SEEN && oldest !== undefined) known.delete(oldest)
+  if (known.size > MOST_REMEMBERED && oldest !== undefined) known.delete(oldest)
 }
 
 async function unpacked(

@@ -17,6 +17,10 @@ export interface RootfsKey {
 /** The key of a machine's first root file system; a restore makes others. */
 export const rootfsKey = (uid: string): string => `vmkit-${uid}`
 
+/** Mounts of snapshots that this program made, for their first use: they do not change. */
+const fresh = new WeakMap<Containerd, Map<string, Mount[]>>()
+const MOST_FRESH = 256
+
 /** Until a container names the snapshot, only a lease or its labels hold it. */
 export async function prepareRootfs(
   containerd: Containerd,
@@ -24,17 +28,23 @@ export async function prepareRootfs(
   options: { signal?: AbortSignal; lease?: string; vmId?: string },
 ): Promise<Mount[]> {
   const { mounts } = await containerd.snapshots.prepare({ snapshotter, key, parent, labels }, options)
+  const known = fresh.get(containerd) ?? new Map<string, Mount[]>()
+  fresh.set(containerd, known.set(`${snapshotter}/${key}`, mounts))
+  const [oldest] = known.keys()
+  if (known.size > MOST_FRESH && oldest !== undefined) known.delete(oldest)
   return mounts
 }
 
-/** @throws `NOT_FOUND` */
+/** @throws `NOT_FOUND`, when it is asked for after its first use */
 export async function rootfsMounts(
   containerd: Containerd,
   { snapshotter, key }: RootfsKey,
   options: { signal: AbortSignal; vmId?: string },
 ): Promise<Mount[]> {
-  const { mounts } = await containerd.snapshots.mounts({ snapshotter, key }, options)
-  return mounts
+  const known = fresh.get(containerd)
+  const prepared = known?.get(`${snapshotter}/${key}`)
+  known?.delete(`${snapshotter}/${key}`)
+  return prepared ?? (await containerd.snapshots.mounts({ snapshotter, key }, options)).mounts
 }
 
 /** Harmless when it is gone. */
@@ -43,6 +53,7 @@ export async function removeRootfs(
   { snapshotter, key }: RootfsKey,
   options: { signal?: AbortSignal; timeoutMs?: number; vmId?: string },
 ): Promise<void> {
+  fresh.get(containerd)?.delete(`${snapshotter}/${key}`)
   try {
     await containerd.snapshots.remove({ snapshotter, key }, options)
   } catch (error) {

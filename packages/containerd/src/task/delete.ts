@@ -23,7 +23,7 @@ export async function remove(host: Host, id: string, force: boolean, ctx: CallCo
     const task = force && isArmed(machine) ? await taskOf(host, containerId, ctx, id) : found
     const runs = task !== undefined && task.status !== TASK_STATUS.stopped && task.status !== TASK_STATUS.created
     if (runs && !force) throw new VMKitError('INVALID_STATE', 'The machine runs', { driver: host.driver, vmId: id })
-    // None needs another; the record goes last, as it is what a second attempt goes by.
+    // None needs another; the record comes later, as it is what a second attempt goes by.
     await Promise.all([
       endTask(host, machine, task),
       removeSnapshots(containerd, machine.uid),
@@ -32,8 +32,11 @@ export async function remove(host: Host, id: string, force: boolean, ctx: CallCo
     ])
     await releaseNetworks(host, machine)
     await unmountFolder(folder)
-    await removeRootfs(containerd, { snapshotter: container.snapshotter, key: container.snapshotKey }, { vmId: id })
-    await containerd.containers.delete({ id: containerId }, { vmId: id }).catch(gone)
+    // The folder goes last: by it, whoever looks next finds a snapshot that outlived its container.
+    await Promise.all([
+      removeRootfs(containerd, { snapshotter: container.snapshotter, key: container.snapshotKey }, { vmId: id }),
+      containerd.containers.delete({ id: containerId }, { vmId: id }).catch(gone),
+    ])
     removeFolder(folder)
     if (leavesGarbage(container.labels)) await collectGarbage(containerd)
   })

@@ -7,21 +7,33 @@ import { partsOfId } from '../record.js'
 /** The exit of the run that goes on, of the last one when it is over, or of the next one when there was none. */
 export async function wait(host: Host, id: string, ctx: CallContext): Promise<VMExit> {
   for (;;) {
-    const { containerId = '' } = partsOfId(id) ?? {}
-    const [machine, task] = await Promise.all([findMachine(host, id, ctx), containerId ? taskOf(host, containerId, ctx, id) : undefined])
-    const { state, exit } = statusOf(machine, task)
+    const [machine, ended] = await taskExit(host, id, ctx)
+    if (ended) return exitFrom(ended.exitStatus, timeOf(ended.exitedAt), machine.record.cgroupsPath)
+    const { state, exit } = statusOf(machine, undefined)
     if (state === 'stopped' && exit) return exit
-    const found = task === undefined ? await nextExit(host, machine, ctx) : await thisExit(host, machine, ctx)
-    if (found) return found
+    await nextStart(host, machine, ctx)
   }
 }
 
-/** `undefined` when its task went meanwhile: then the machine tells more. */
-async function thisExit(host: Host, { id, containerId, record }: Machine, { signal }: CallContext): Promise<VMExit | undefined> {
+/** The machine, and how its task ended, which is awaited; without a task the machine tells more. Both are asked for at once. */
+async function taskExit(host: Host, id: string, ctx: CallContext): Promise<[Machine, Awaited<ReturnType<typeof waitFor>>]> {
+  const done = new AbortController()
+  const ended = waitFor(host, id, AbortSignal.any([ctx.signal, done.signal]))
+  // Until the machine was found to be the one that is meant, nobody listens.
+  ended.catch(() => {})
+  try {
+    return [await findMachine(host, id, ctx), await ended]
+  } finally {
+    done.abort()
+  }
+}
+
+async function waitFor(host: Host, id: string, signal: AbortSignal) {
+  const parts = partsOfId(id)
+  if (!parts) return undefined
   const containerd = await host.containerd()
   try {
-    const { exitStatus, exitedAt } = await containerd.tasks.wait({ containerId }, { signal, vmId: id })
-    return exitFrom(exitStatus, timeOf(exitedAt), record.cgroupsPath)
+    return await containerd.tasks.wait({ containerId: parts.containerId }, { signal, vmId: id })
   } catch (error) {
     if (hasCode(error, 'NOT_FOUND')) return undefined
     throw error
@@ -29,7 +41,7 @@ async function thisExit(host: Host, { id, containerId, record }: Machine, { sign
 }
 
 /** For one that never ran, or is between two runs: listens first, then looks again, so that a start in between is not missed. */
-async function nextExit(host: Host, machine: Machine, ctx: CallContext): Promise<VMExit | undefined> {
+async function nextStart(host: Host, machine: Machine, ctx: CallContext): Promise<void> {
   const containerd = await host.containerd()
   const done = new AbortController()
   const signal = AbortSignal.any([ctx.signal, done.signal])
@@ -47,5 +59,4 @@ async function nextExit(host: Host, machine: Machine, ctx: CallContext): Promise
   } finally {
     done.abort()
   }
-  return undefined
 }

@@ -1,9 +1,9 @@
 import type { CallContext, DriverFiles } from '../driver.js'
 import { readAll, toChunks } from './input.js'
-import type { MachineCalls } from './machine-calls.js'
+import { bound, type MachineCalls } from './machine-calls.js'
 import type { CallOptions } from './operation.js'
 import { ARGUMENTS, OPTIONS, readArgument, readOptions } from './requests.js'
-import type { VMFiles } from './vm-types.js'
+import type { StreamOptions, VMFiles } from './vm-types.js'
 
 /** The files of one machine. */
 export function machineFiles(calls: MachineCalls): VMFiles {
@@ -50,4 +50,27 @@ export function machineFiles(calls: MachineCalls): VMFiles {
       return run('removeFile', readOptions(OPTIONS.call, options), (files, id, ctx) => files.remove(id, target, ctx))
     },
   }
+}
+
+/** A tree of files as a tar. */
+export function copyOut(calls: MachineCalls, path: string, options?: StreamOptions): AsyncIterableIterator<Uint8Array> {
+  const from = readArgument(ARGUMENTS.path, path, 'path')
+  const { signal } = readOptions(OPTIONS.stream, options)
+  calls.require('files.archive', 'copyOut')
+  const files = calls.method('files')
+  return calls.stream('copyOut', signal, (id, ctx) => bound(files.pack, files, 'files.pack')(id, from, ctx))
+}
+
+export async function copyIn(
+  calls: MachineCalls,
+  path: string,
+  tar: Uint8Array | AsyncIterable<Uint8Array>,
+  options?: CallOptions,
+): Promise<void> {
+  const to = readArgument(ARGUMENTS.path, path, 'path')
+  const input = readArgument(ARGUMENTS.bytesInput, tar, 'tar')
+  return calls.call('copyIn', { needs: 'files.archive' }, readOptions(OPTIONS.call, options), (id, ctx) => {
+    const files = calls.method('files')
+    return bound(files.unpack, files, 'files.unpack')(id, to, toChunks(input, 'tar'), ctx)
+  })
 }

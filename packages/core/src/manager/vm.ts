@@ -21,15 +21,15 @@ import type { Backend } from './backend.js'
 import type { AnyDriverHandle } from './driver-types.js'
 import { endpointOf } from './endpoint.js'
 import { exec, execStream } from './exec.js'
-import { machineFiles } from './files.js'
+import { copyIn, copyOut, machineFiles } from './files.js'
 import type { AdoptedMachine, HandleOwner } from './handle-owner.js'
-import { toChunks } from './input.js'
 import { KnownMachine } from './known-machine.js'
-import { bound, MachineCalls } from './machine-calls.js'
+import { MachineCalls } from './machine-calls.js'
 import { complete, readings } from './metrics.js'
 import { migrate } from './migrate.js'
 import type { CallOptions } from './operation.js'
 import { type DisposePolicy, userLabels } from './owner.js'
+import { rename } from './rename.js'
 import { ARGUMENTS, OPTIONS, readArgument, readCapability, readOptions } from './requests.js'
 import { clone, deleteSnapshot, listSnapshots, restore, snapshot } from './snapshots.js'
 import type {
@@ -232,20 +232,11 @@ export class MachineHandle {
   }
 
   copyOut(path: string, options?: StreamOptions): AsyncIterableIterator<Uint8Array> {
-    const from = readArgument(ARGUMENTS.path, path, 'path')
-    const { signal } = readOptions(OPTIONS.stream, options)
-    this.#calls.require('files.archive', 'copyOut')
-    const files = this.#calls.method('files')
-    return this.#calls.stream('copyOut', signal, (id, ctx) => bound(files.pack, files, 'files.pack')(id, from, ctx))
+    return copyOut(this.#calls, path, options)
   }
 
   async copyIn(path: string, tar: Uint8Array | AsyncIterable<Uint8Array>, options?: CallOptions): Promise<void> {
-    const to = readArgument(ARGUMENTS.path, path, 'path')
-    const input = readArgument(ARGUMENTS.bytesInput, tar, 'tar')
-    return this.#calls.call('copyIn', { needs: 'files.archive' }, readOptions(OPTIONS.call, options), (id, ctx) => {
-      const files = this.#calls.method('files')
-      return bound(files.unpack, files, 'files.unpack')(id, to, toChunks(input, 'tar'), ctx)
-    })
+    return copyIn(this.#calls, path, tar, options)
   }
 
   async resize(limits: { cpus?: number; memory?: Size; pids?: number }, options?: CallOptions): Promise<void> {
@@ -257,17 +248,7 @@ export class MachineHandle {
   }
 
   async rename(name: string, options?: CallOptions): Promise<void> {
-    const wanted = readArgument(ARGUMENTS.name, name, 'name', { operation: 'rename', vmId: this.id })
-    const { machine } = this.#calls
-    let from: string | undefined
-    const spec = { needs: 'rename' as const, guard: 'rename' as const, newName: wanted }
-    await this.#calls.exclusive('rename', spec, readOptions(OPTIONS.call, options), async (id, ctx) => {
-      await this.#calls.method('rename')(id, wanted, ctx)
-      from = machine.name
-      // Also when the caller has given up meanwhile: the old name is free.
-      machine.rename(wanted)
-    })
-    if (from !== undefined && from !== wanted) this.#calls.emit({ type: 'renamed', from })
+    return rename(this.#calls, name, options)
   }
 
   async attachDevice(config: DeviceConfig, options?: CallOptions): Promise<string> {
