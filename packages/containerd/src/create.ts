@@ -19,7 +19,9 @@ import { restartPolicy } from './restart.js'
 import { runtimeOptions } from './runtime.js'
 import { prepareRootfs, removeRootfs, rootfsKey } from './snapshots/rootfs.js'
 import { buildSpec, type ImageProcess, workdirOf } from './spec/build.js'
+import { ALL_CAPABILITIES } from './spec/defaults.js'
 import { hostDevices } from './spec/devices.js'
+import { hostCapabilities } from './spec/host-capabilities.js'
 import { hostsFile, resolvConf } from './spec/host-files.js'
 import { type Accounts, needsAccounts, resolveUser } from './spec/users.js'
 import { machineFolder, netnsPath, privateFolder, removeFolder } from './state-dir.js'
@@ -118,6 +120,8 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
           cgroupsPath: record.cgroupsPath,
           hasSwap: cgroupTraits().swap,
           arch: process.arch,
+          // A sandbox has a kernel of its own, which has them all.
+          grantable: variation.sandboxed ? () => ALL_CAPABILITIES : hostCapabilities,
           annotations,
         })
         ctx.signal.throwIfAborted()
