@@ -11,7 +11,7 @@ import { containerNames, managerOf, prepare, requireEngine, socketPath, why } fr
 it.skipIf(!requireEngine())(`the example of the README does what it says${why}`, async () => {
   await prepare()
   await using manager = managerOf()
-  const { build, images } = manager.driver('docker')
+  const docker = manager.driver('docker')
   const context = mkdtempSync(join(tmpdir(), 'vmkit-docker-example-'))
   const tag = `vmkit-test/example-${process.pid}:1`
   try {
@@ -19,7 +19,7 @@ it.skipIf(!requireEngine())(`the example of the README does what it says${why}`,
       join(context, 'Dockerfile'),
       `FROM ${IMAGE}\nRUN echo there > /tmp/index.html\nCMD ["httpd", "-f", "-p", "80", "-h", "/tmp"]\n`,
     )
-    await build({ context, tag })
+    await docker.build({ context, tag })
     const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env
     const { stdout } = await promisify(execFile)(
       process.execPath,
@@ -29,7 +29,7 @@ it.skipIf(!requireEngine())(`the example of the README does what it says${why}`,
     expect(stdout).toBe('200\n')
     expect(await containerNames()).not.toContain('/web')
   } finally {
-    await images.remove(tag).catch(() => {})
+    await docker.images.remove(tag).catch(() => {})
     rmSync(context, { recursive: true })
   }
 })
