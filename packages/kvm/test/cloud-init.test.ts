@@ -91,6 +91,11 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
       stderr: 'b c\n',
     })
     console.info(`a command by the guest agent: ${Date.now() - startedAt} ms`)
+    expect(await machines.driver.guestInfo(vm.id)).toMatchObject({
+      agent: 'qemu-ga',
+      os: { id: 'debian', version: '12' },
+      machine: 'x86_64',
+    })
     // Of the packages nothing was set up; this is what `su` needs.
     const pam = 'for f in auth account password session; do echo "$f sufficient pam_permit.so" >/etc/pam.d/common-$f; done'
     expect(await vm.exec(['sh', '-c', pam])).toMatchObject({ exitCode: 0 })
@@ -159,6 +164,14 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
     await expect(files.write('/mnt/large', bytes)).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' })
     expect((await files.list('/srv')).map(({ name }) => name).sort()).toEqual(['atomic', 'deep', 'fifo'])
     expect(await files.list('/mnt')).toEqual([])
+  })
+
+  it('is shut down by its guest agent, without anybody who minds the power button', { timeout: 120_000 }, async () => {
+    const vm = await debian()
+    // Debian's own is part of systemd, which this disk does not run.
+    await vm.files.write('/sbin/shutdown', '#!/bin/sh\necho "$@" >/dev/ttyS0; sync; echo o >/proc/sysrq-trigger\n', { mode: 0o755 })
+    await vm.stop({ graceMs: 60_000 })
+    expect((await vm.status()).exit).toMatchObject({ reason: 'guest-shutdown', code: null, signal: null })
   })
 
   it('is set up by cloud-init from the seed, as the example shows', { timeout: 600_000 }, async () => {

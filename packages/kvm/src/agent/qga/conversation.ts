@@ -19,7 +19,7 @@ export async function withAgent<T>(machine: Machine, signal: AbortSignal, task: 
       driver: DRIVER,
       vmId: machine.id,
       retryable: true,
-      hint: 'Install and start qemu-guest-agent in it, or wait until it has booted',
+      hint: 'Install and start qemu-guest-agent in it, wait until it has booted, or use its serial line: console()',
       cause: error,
     })
   })
