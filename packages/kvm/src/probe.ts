@@ -12,6 +12,7 @@ import { findVirtiofsd } from './shares/virtiofsd.js'
 /** What no QEMU machine has, with what a person wants to know. */
 const NEVER: Missing = {
   rename: 'not yet: the guest took the name as its host name when it booted',
+  'images.export': 'a disk is made of an image, and its layers are not kept',
   restart: 'nobody is there to start a machine again: there is no daemon',
   'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
 }
