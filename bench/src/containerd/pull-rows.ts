@@ -5,9 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { digestOf, type ImageSource, imageFromFolder, pushImage } from '@vmkit/oci'
-import { lightEnvironment } from '../child.js'
+import { lightEnvironment, nodeNumber } from '../child.js'
+import { packageFolder } from '../driver-costs.js'
 import { once } from '../loop.js'
 import type { Comparison, Omission } from '../suite.js'
+import { megabytes } from '../units.js'
 import { backendLine, NAMESPACE } from './engine.js'
 import type { Bed } from './rows.js'
 
@@ -16,9 +18,10 @@ const BYTES = 200e6
 const QUICK_BYTES = 6e6
 const PULL_MOST = 1.2
 const PAIRS = 6
+const GROWTH_MOST = megabytes(64)
 
 /** An image of three layers of noise, from the loopback registry into an empty namespace and out again. */
-export async function* pullRows({ socketPath, containerd, bare, run }: Bed): AsyncGenerator<Comparison | Omission> {
+export async function* pullRows({ socketPath, containerd, bare, folder, run }: Bed): AsyncGenerator<Comparison | Omission> {
   const registry = backendLine('VMKIT_REGISTRY')
   if (registry === undefined) {
     yield { what: 'pull', omitted: 'no registry; scripts/backends up starts one' }
@@ -46,6 +49,37 @@ export async function* pullRows({ socketPath, containerd, bare, run }: Bed): Asy
     }),
     bar: { on: 'ratio', most: PULL_MOST },
   }
+  const small = `${registry}/vmkit-bench/small:${process.pid}`
+  await push(small, QUICK_BYTES)
+  const options = { socketPath, namespace: NAMESPACE, stateDir: folder }
+  const cwd = packageFolder('containerd')
+  yield {
+    what: `memory that a pull of ${bytes / 1e6} MB adds to a program that has listed images`,
+    against: `a pull of ${QUICK_BYTES / 1e6} MB`,
+    kind: 'memory',
+    unit: 'bytes',
+    ours: nodeNumber(growthOf(reference, options), cwd),
+    theirs: nodeNumber(growthOf(small, options), cwd),
+    bar: { on: 'value', most: GROWTH_MOST },
+  }
+}
+
+/** A module that writes by how many bytes its resident memory grows at most while it pulls; looked at every few milliseconds. */
+function growthOf(reference: string, options: object): string {
+  return `import { createManager } from '@vmkit/core'
+import '@vmkit/containerd'
+await using manager = createManager({ drivers: { containerd: ${JSON.stringify(options)} } })
+const { images } = manager.driver('containerd')
+await images.list()
+const before = process.memoryUsage.rss()
+let most = before
+const look = () => { most = Math.max(most, process.memoryUsage.rss()) }
+const timer = setInterval(look, 5)
+await images.pull(${JSON.stringify(reference)}, { policy: 'always' })
+look()
+clearInterval(timer)
+await images.remove(${JSON.stringify(reference)})
+process.stdout.write(String(most - before))`
 }
 
 async function push(reference: string, bytes: number): Promise<void> {

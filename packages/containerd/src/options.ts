@@ -40,6 +40,11 @@ export interface ContainerdOptions {
   registries?: Readonly<Record<string, ContainerdRegistryAuth>>
   /** Hosts that are asked over plain HTTP. Loopback always may be. */
   insecureRegistries?: readonly string[]
+  /**
+   * Who fetches layers. `transfer`: containerd's Transfer service, and an error where it cannot; `client`: this driver; `auto` (default):
+   * the service where containerd 2 has it, and this driver where it has not or breaks off. The probe tells who and why.
+   */
+  pullBy?: 'auto' | 'client' | 'transfer'
 }
 
 export interface ParsedOptions extends ContainerdOptions {
@@ -102,6 +107,7 @@ const schema = lazily(() => {
       ),
     ),
     insecureRegistries: z.optional(z.array(text)),
+    pullBy: z.optional(z.enum(['auto', 'client', 'transfer'])),
   })
 })
 

@@ -6,6 +6,7 @@ import { cgroupTraits, cgroupVersion } from './cgroup.js'
 import type { Containerd } from './grpc/client.js'
 import { hasCode } from './grpc/errors.js'
 import type { Host } from './host.js'
+import { choosePuller, type Daemon, explain } from './images/transfer/choose.js'
 import { missingLogger } from './logs/logger.js'
 import { findPlugin } from './net/cni.js'
 import { missingRestartMonitor } from './restart.js'
@@ -56,9 +57,7 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
           .filter(({ type, initErr }) => type === 'io.containerd.snapshotter.v1' && !initErr)
           .map(({ id }) => id)
           .join(', '),
-        'transfer service': plugins.some(({ type, id, initErr }) => type === 'io.containerd.grpc.v1' && id === 'transfer' && !initErr)
-          ? 'there, not used: vmkit pulls by itself'
-          : 'not there: vmkit pulls by itself',
+        pulls: whoPulls(host, { version, plugins, snapshotter }),
         'cgroup version': String(cgroupVersion()),
         'CNI plugins': host.options.cni.binDirs.filter((folder) => existsSync(folder)).join(', ') || 'none',
         CRIU: criu.version ?? 'none',
@@ -70,6 +69,14 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     ctx.signal.throwIfAborted()
     const { code, message, hint = code === 'BACKEND_UNAVAILABLE' ? START_IT : undefined } = VMKitError.from(error)
     return { available: false, reason: message, hint, missing: NEVER, tried: [{ target: host.options.socketPath, result: message }] }
+  }
+}
+
+function whoPulls({ options, driver }: Host, daemon: Daemon): string {
+  try {
+    return explain(choosePuller(options.pullBy, daemon, driver))
+  } catch (error) {
+    return VMKitError.from(error).message
   }
 }
 

@@ -5,6 +5,8 @@ export interface Cutter {
   host: string
   /** Breaks all connections once this many bytes more have gone to the client; `undefined`: never. */
   cutAfter(bytes: number | undefined, then?: () => void): void
+  /** Passes nothing on any more once this many bytes more have gone to the client, and breaks nothing; `undefined`: passes all. */
+  stallAfter(bytes: number | undefined, then?: () => void): void
   /** Bytes that went to clients. */
   served(): number
   close(): Promise<void>
@@ -16,6 +18,8 @@ export async function cutter(target: string): Promise<Cutter> {
   let served = 0
   let left: number | undefined
   let onCut: (() => void) | undefined
+  let flow: number | undefined
+  let onStall: (() => void) | undefined
   const server = createServer((client) => {
     const registry = connect(Number(port), host)
     for (const socket of [client, registry]) {
@@ -29,7 +33,10 @@ export async function cutter(target: string): Promise<Cutter> {
     }
     client.pipe(registry)
     registry.on('data', (chunk: Buffer) => {
+      if (flow !== undefined && flow <= 0) return
       served += chunk.length
+      if (flow !== undefined) flow -= chunk.length
+      if (flow !== undefined && flow <= 0) return onStall?.()
       if (left !== undefined) left -= chunk.length
       if (left !== undefined && left <= 0) {
         left = undefined
@@ -50,6 +57,10 @@ export async function cutter(target: string): Promise<Cutter> {
     cutAfter(bytes, then) {
       left = bytes
       onCut = then
+    },
+    stallAfter(bytes, then) {
+      flow = bytes
+      onStall = then
     },
     served: () => served,
     async close() {

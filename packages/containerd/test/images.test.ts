@@ -7,6 +7,7 @@ import { imageAccess } from '../src/images/access.js'
 import { ensureImage } from '../src/images/ensure.js'
 import { containerdImages } from '../src/images/images.js'
 import { withLease } from '../src/images/leases.js'
+import type { ContainerdOptions } from '../src/options.js'
 import { prepareRootfs, removeRootfs } from '../src/snapshots/rootfs.js'
 import { cutter } from './cutter.js'
 import { archiveOf, backendEnv, connect, pushTestImage, registryCredentials, requireEngine, sockets, testImage, why } from './engine.js'
@@ -24,12 +25,17 @@ async function leftovers(containerd: Containerd) {
   return { leases: leases.map(({ id }) => id), active: snapshots.filter((name) => name.startsWith('vmkit-')), snapshots }
 }
 
-for (const [version, socket] of Object.entries(sockets)) {
+const cases: [string, string | undefined, ContainerdOptions][] = [
+  ...Object.entries(sockets).map(([version, socket]): (typeof cases)[number] => [version, socket, {}]),
+  ['2, by our own client', sockets['2'], { pullBy: 'client' }],
+]
+
+for (const [at, [version, socket, options]] of cases.entries()) {
   const runs = requireEngine(socket)
   describe.skipIf(!runs)(`images on containerd ${version}${why(socket)}`, () => {
     const namespace = `vmkit-images-${process.pid}`
     const link = connect(socket ?? '', namespace)
-    const access = imageAccess(link, {})
+    const access = imageAccess(link, options)
     const images = containerdImages(access)
     let containerd: Containerd
 
@@ -113,7 +119,7 @@ for (const [version, socket] of Object.entries(sockets)) {
         expect(JSON.stringify(refusal)).not.toContain('wrong-one')
         await images.pull({ reference, auth }, never())
         await images.remove(reference, never())
-        const configured = containerdImages(imageAccess(link, { registries: { [privateRegistry as string]: auth } }))
+        const configured = containerdImages(imageAccess(link, { ...options, registries: { [privateRegistry as string]: auth } }))
         await configured.pull({ reference }, never())
         await images.remove(reference, never())
       },
@@ -124,7 +130,7 @@ for (const [version, socket] of Object.entries(sockets)) {
       { timeout: 60_000 },
       async () => {
         const blob = randomBytes(12 * 2 ** 20)
-        const path = `vmkit-test/cut-${process.pid}-${version}:1`
+        const path = `vmkit-test/cut-${process.pid}-${at}:1`
         await pushTestImage(`${registry}/${path}`, { 'data/random': blob })
         const proxy = await cutter(registry as string)
         try {

@@ -5,7 +5,7 @@ import type { ParsedOptions } from '../options.js'
 
 export interface ImageAccess {
   readonly driver: string
-  readonly options: Pick<ParsedOptions, 'snapshotter' | 'registries' | 'insecureRegistries'>
+  readonly options: Pick<ParsedOptions, 'snapshotter' | 'registries' | 'insecureRegistries' | 'pullBy'>
   containerd(): Promise<Containerd>
   /** That of the options, or the daemon's best. @throws `INVALID_CONFIG` for one that the daemon cannot use */
   snapshotter(ctx: Pick<CallContext, 'signal'>): Promise<string>

@@ -67,9 +67,9 @@ export async function labelContent(
 
 async function ingest(containerd: Containerd, { descriptor, content, labels, lease, signal, progress }: BlobWrite): Promise<void> {
   const { digest, size } = descriptor
-  const ref = `vmkit-${digest}`
+  const ref = refOf(descriptor)
   const total = BigInt(size)
-  if (size >= RESUMABLE_BYTES) await allocate(containerd, ref, total, digest, signal)
+  if (size >= RESUMABLE_BYTES) await allocate(containerd, descriptor, signal)
   const writer = containerd.content.write({ signal, lease })
   const answer = async () => {
     const said = await writer.next()
@@ -82,12 +82,18 @@ async function ingest(containerd: Containerd, { descriptor, content, labels, lea
     // More than it can be is broken; to begin anew is always allowed.
     if (offset > size) offset = 0
     progress?.(offset)
+    // The next chunk is read while the daemon writes this one.
+    let written: Promise<unknown> = Promise.resolve()
     for await (const data of chunksOf(content(offset))) {
+      await written
       writer.send({ action: WRITE_ACTION.write, ref, total, expected: digest, offset: BigInt(offset), data })
-      await answer()
-      offset += data.length
-      progress?.(offset)
+      const end = offset + data.length
+      written = answer().then(() => progress?.(end))
+      // It is told when it is awaited, below or in the next turn.
+      written.catch(() => undefined)
+      offset = end
     }
+    await written
     writer.send({ action: WRITE_ACTION.commit, ref, total, expected: digest, offset: BigInt(offset), labels: labels ?? {} })
     await answer()
   } catch (error) {
@@ -98,11 +104,46 @@ async function ingest(containerd: Containerd, { descriptor, content, labels, lea
   }
 }
 
+/** Large ones are called as containerd's own pulls call layers (`remotes.MakeRefKey`): each goes on with what another has begun. */
+function refOf({ digest, size }: Descriptor): string {
+  return size >= RESUMABLE_BYTES ? `layer-${digest}` : `vmkit-${digest}`
+}
+
+/** For a pull by somebody else: see `allocate`. */
+export async function keepUploads(containerd: Containerd, layers: readonly Descriptor[], signal: AbortSignal): Promise<void> {
+  const large = layers.filter(({ size }) => size >= RESUMABLE_BYTES)
+  const allocating = large.map((layer) =>
+    allocate(containerd, layer, signal).catch((error: unknown) => {
+      // It is whole already, or somebody is at it.
+      if (!hasCode(error, 'ALREADY_EXISTS') && !isLocked(error)) throw error
+    }),
+  )
+  await settled(allocating)
+}
+
+/** After a pull by somebody else that failed: what was written is worth nothing when it is not what was promised. */
+export async function dropBroken(containerd: Containerd, layers: readonly Descriptor[], failure: unknown): Promise<void> {
+  if (!isDigestMismatch(failure)) return
+  const dropping = layers.map(({ digest }) => containerd.content.abort({ ref: `layer-${digest}` }, { timeoutMs: 5000 }))
+  await Promise.allSettled(dropping)
+}
+
+/** Waits for all, so that nothing is written any more when it rejects; with the first failure. */
+export async function settled(work: readonly Promise<void>[]): Promise<void> {
+  const first = Promise.all(work)
+  first.catch(() => undefined)
+  await Promise.allSettled(work)
+  await first
+}
+
 /**
  * An ingest begun without a lease lives a day, so that a broken pull can go on although its lease is gone; one begun under a lease
  * would go with it.
  */
-async function allocate(containerd: Containerd, ref: string, total: bigint, digest: string, signal: AbortSignal): Promise<void> {
+async function allocate(containerd: Containerd, descriptor: Descriptor, signal: AbortSignal): Promise<void> {
+  const { digest, size } = descriptor
+  const ref = refOf(descriptor)
+  const total = BigInt(size)
   const { statuses } = await containerd.content.listStatuses({ filters: [`ref==${ref}`] }, { signal })
   if (statuses.length > 0) return
   const writer = containerd.content.write({ signal })

@@ -1,13 +1,17 @@
 /** What keeps parts of an image as long as the image: labels on content, read by containerd's garbage collector (`docs/garbage-collection.md`). */
-import type { Descriptor, ImageConfig, ImageDocument, Manifest } from '@vmkit/oci'
+import type { Descriptor, ImageConfig, ImageDocument, ImageIndex, Manifest } from '@vmkit/oci'
 import { chainIds } from './chain.js'
 
 /** Labels of a document by what it refers to: an index to its manifest, a manifest to its config and layers. */
 export function documentLabels(document: ImageDocument, next: Descriptor | undefined, manifest: Manifest): Record<string, string> {
   const { digest } = document.descriptor
   if (digest === manifest.config.digest) return {}
-  if (next === undefined || next.digest !== manifest.config.digest)
-    return next === undefined ? {} : { 'containerd.io/gc.ref.content.m.0': next.digest }
+  if (next === undefined) return {}
+  if (next.digest !== manifest.config.digest) {
+    // By its place, as containerd's own pull numbers them: another platform of the same index keeps its label.
+    const { manifests = [] } = JSON.parse(Buffer.from(document.bytes).toString('utf8')) as Partial<ImageIndex>
+    return { [`containerd.io/gc.ref.content.m.${manifests.findIndex((each) => each.digest === next.digest)}`]: next.digest }
+  }
   const layers = manifest.layers.map((layer, index) => [`containerd.io/gc.ref.content.l.${index}`, layer.digest])
   return { 'containerd.io/gc.ref.content.config': manifest.config.digest, ...Object.fromEntries(layers) }
 }
@@ -25,7 +29,9 @@ export function layerLabels(
 ): Record<string, string> {
   return {
     ...(diffId === undefined ? {} : { 'containerd.io/uncompressed': diffId }),
-    ...(reference === undefined ? {} : { [`containerd.io/distribution.source.${reference.registry}`]: reference.repository }),
+    ...(reference === undefined
+      ? {}
+      : { [`containerd.io/distribution.source.${reference.registry.replace(/:\d+$/, '')}`]: reference.repository }),
   }
 }
 

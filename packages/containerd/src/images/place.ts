@@ -3,7 +3,7 @@ import type { CallContext, ImageInfo } from '@vmkit/core/driver'
 import { type ImageSource, parseReference, type Reference } from '@vmkit/oci'
 import type { Containerd } from '../grpc/connection.js'
 import type { ImageAccess } from './access.js'
-import { labelContent, writeBlob } from './content.js'
+import { labelContent, settled, writeBlob } from './content.js'
 import { documentLabels, layerLabels, snapshotLabel } from './gc-labels.js'
 import { withLease } from './leases.js'
 import { createdAt, imageSize, nameImage, reportBytes } from './store.js'
@@ -11,6 +11,13 @@ import { unpackImage } from './unpack.js'
 
 /** Layers on their way at a time. More help little on one connection, and cost memory. */
 const PARALLEL_LAYERS = 3
+
+export interface Place {
+  name: string
+  labels?: Record<string, string>
+  /** Whoever brings some of it there first, under the lease: what is there is not written again. */
+  before?(lease: string): Promise<void>
+}
 
 export interface Placed extends ImageInfo {
   /** As containerd knows it. */
@@ -24,15 +31,19 @@ export interface Placed extends ImageInfo {
 export async function placeImage(
   access: ImageAccess,
   source: ImageSource,
-  { name, labels = {} }: { name: string; labels?: Record<string, string> },
+  { name, labels = {}, before }: Place,
   ctx: CallContext,
 ): Promise<Placed> {
   const containerd = await access.containerd()
   const snapshotter = await access.snapshotter(ctx)
   const target = source.documents[0]?.descriptor ?? source.descriptor
   await withLease(containerd, ctx, async (lease) => {
-    await writeContent(containerd, source, originOf(name), lease, ctx)
-    await unpackImage(containerd, { config: source.config, manifest: source.manifest, snapshotter, lease }, ctx)
+    await before?.(lease)
+    const { config, manifest } = source
+    // A layer is unpacked while those above it are still on their way.
+    await writeContent(containerd, source, originOf(name), lease, ctx, async (ready, inner) => {
+      await unpackImage(containerd, { config, manifest, snapshotter, lease, ready }, inner)
+    })
     await labelContent(containerd, source.manifest.config.digest, snapshotLabel(source.config, snapshotter), ctx.signal)
     await nameImage(containerd, name, target, labels, { signal: ctx.signal, lease })
   })
@@ -53,7 +64,7 @@ function originOf(name: string): Reference | undefined {
 
 /**
  * What an image consists of, into the content store. Layers first: a document that is in the store promises that what it names is too.
- * `origin`: the registry and repository that its layers are also found at.
+ * `origin`: the registry and repository that its layers are also found at. `meanwhile` is done beside the layers, and waits for each.
  */
 export async function writeContent(
   containerd: Containerd,
@@ -61,35 +72,34 @@ export async function writeContent(
   origin: Reference | undefined,
   lease: string,
   ctx: CallContext,
+  meanwhile?: (ready: (digest: string) => Promise<void> | undefined, ctx: CallContext) => Promise<void>,
 ): Promise<void> {
   const { manifest, config, documents } = source
-  // The same layer may come twice.
-  const layers = manifest.layers.map((descriptor, index) => ({ descriptor, diffId: config.rootfs.diff_ids[index] }))
-  const distinct = layers.filter(
-    ({ descriptor }, index) => layers.findIndex((each) => each.descriptor.digest === descriptor.digest) === index,
-  )
   const failed = new AbortController()
-  const signal = AbortSignal.any([ctx.signal, failed.signal])
-  const next = distinct.values()
-  const worker = async () => {
-    for (const { descriptor, diffId } of next) {
-      await writeBlob(containerd, {
+  const inner: CallContext = { ...ctx, signal: AbortSignal.any([ctx.signal, failed.signal]) }
+  const endOthers = (error: unknown): never => {
+    failed.abort(error)
+    throw error
+  }
+  const inTurn = limiter(PARALLEL_LAYERS)
+  const { signal } = inner
+  const writes = new Map<string, Promise<void>>()
+  for (const [index, descriptor] of manifest.layers.entries()) {
+    const { digest, size } = descriptor
+    // The same layer may come twice.
+    if (writes.has(digest)) continue
+    const write = () =>
+      writeBlob(containerd, {
         descriptor,
         content: (offset) => source.blob(descriptor, { signal, offset }),
-        labels: layerLabels(diffId, origin),
+        labels: layerLabels(config.rootfs.diff_ids[index], origin),
         lease,
         signal,
-        progress: reportBytes(ctx, descriptor.digest, descriptor.size),
+        progress: reportBytes(ctx, digest, size),
       })
-    }
+    writes.set(digest, inTurn(write).catch(endOthers))
   }
-  const workers = Array.from({ length: PARALLEL_LAYERS }, () =>
-    worker().catch((error: unknown) => {
-      failed.abort(error)
-      throw error
-    }),
-  )
-  await settled(workers)
+  await settled([...writes.values(), ...(meanwhile ? [meanwhile((digest) => writes.get(digest), inner).catch(endOthers)] : [])])
   for (const [index, document] of [...documents.entries()].reverse()) {
     await writeBlob(containerd, {
       descriptor: document.descriptor,
@@ -101,12 +111,21 @@ export async function writeContent(
   }
 }
 
-/** Waits for all, so that nothing is written any more when it rejects; with the first failure. */
-async function settled(workers: Promise<void>[]): Promise<void> {
-  const first = Promise.all(workers)
-  first.catch(() => undefined)
-  await Promise.allSettled(workers)
-  await first
+/** Runs what it is given, the earliest first, so many at a time. */
+function limiter(most: number): (work: () => Promise<void>) => Promise<void> {
+  let running = 0
+  const waiting: (() => void)[] = []
+  return async (work) => {
+    if (running === most) await new Promise<void>((go) => waiting.push(go))
+    else running += 1
+    try {
+      await work()
+    } finally {
+      const go = waiting.shift()
+      if (go) go()
+      else running -= 1
+    }
+  }
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {

@@ -11,11 +11,13 @@ export interface Unpack {
   manifest: Manifest
   snapshotter: string
   lease: string
+  /** Resolves once the layer is in the store; absent: all are. */
+  ready?(digest: string): Promise<void> | undefined
 }
 
 /** Makes sure that the snapshots of all layers are there, and returns the topmost; '' for an image without layers. */
 export async function unpackImage(containerd: Containerd, unpack: Unpack, ctx: CallContext): Promise<string> {
-  const { config, manifest, snapshotter, lease } = unpack
+  const { config, manifest, snapshotter, lease, ready } = unpack
   const { signal } = ctx
   const chain = chainIds(config.rootfs.diff_ids)
   const top = chain.at(-1)
@@ -24,6 +26,7 @@ export async function unpackImage(containerd: Containerd, unpack: Unpack, ctx: C
   for (const [index, layer] of manifest.layers.entries()) {
     const name = chain[index] as string
     if (await hold(containerd, snapshotter, name, lease, signal)) continue
+    await ready?.(layer.digest)
     const key = `vmkit-unpack-${randomUUID()}`
     ctx.report({ phase: 'extract', item: layer.digest, current: index, total: chain.length, unit: 'steps' })
     try {

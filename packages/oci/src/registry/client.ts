@@ -149,8 +149,8 @@ async function pause(attempt: number, signal?: AbortSignal, answer?: HttpAnswer)
   await delay(ms, undefined, { signal }).catch(() => throwIfAborted(signal))
 }
 
-/** The hosts that Docker takes to be insecure by themselves. */
-function isLoopback(registry: string): boolean {
+/** The hosts that Docker takes to be insecure by themselves, and that are asked over plain HTTP unless said otherwise. */
+export function isLoopback(registry: string): boolean {
   const host = registry.replace(/:\d+$/, '')
   return host === 'localhost' || host.endsWith('.localhost') || host === '[::1]' || /^127(?:\.\d{1,3}){3}$/.test(host)
 }
