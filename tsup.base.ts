@@ -1,4 +1,5 @@
 import type { Options } from 'tsup'
+import { licenses } from './tsup.licenses.js'
 
 /**
  * What every package's build shares: ESM only, one file per entry. Types are emitted by tsc, a file for a file: a bundled
@@ -12,4 +13,5 @@ export const base: Options = {
   clean: true,
   splitting: true,
   treeshake: true,
+  esbuildPlugins: [licenses],
 }

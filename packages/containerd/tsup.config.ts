@@ -21,7 +21,7 @@ export default defineConfig({
   entry: { index: 'src/index.ts', driver: 'src/driver.ts' },
   noExternal: ['@grpc/grpc-js', '@bufbuild/protobuf'],
   external: ['@grpc/proto-loader'],
-  esbuildPlugins: [minified],
+  esbuildPlugins: [...(base.esbuildPlugins ?? []), minified],
   banner: {
     js: "import { createRequire as vmkitCreateRequire } from 'node:module'; const require = /* @__PURE__ */ vmkitCreateRequire(import.meta.url);",
   },

@@ -5,6 +5,15 @@ import { join } from 'node:path'
 import { createManager, type VMConfig } from '@vmkit/core'
 import { kvm } from '@vmkit/kvm/driver'
 
+/** Of every guest, in bytes. */
+export const MEMORY = 128 * 2 ** 20
+
+export async function timed(task: () => Promise<unknown>): Promise<number> {
+  const began = performance.now()
+  await task()
+  return performance.now() - began
+}
+
 const BUSYBOX = '/bin/busybox'
 
 /** Under 71 bytes with what the driver adds, as a UNIX socket's path is short. */

@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Comparison } from '../suite.js'
-import { type Bed, COUNTING, sizeOf, untilLonger, writeRoot } from './bed.js'
+import { type Bed, COUNTING, MEMORY, sizeOf, untilLonger, writeRoot } from './bed.js'
 
 /** Linux that wakes from memory that it maps, against its boot. */
 export async function* templateRows(place: Bed): AsyncIterable<Comparison> {
@@ -9,7 +9,7 @@ export async function* templateRows(place: Bed): AsyncIterable<Comparison> {
   const vm = await place.create({
     name: place.name(),
     rootfs: root,
-    memory: 128 * 2 ** 20,
+    memory: MEMORY,
     command: COUNTING,
     driverOptions: { kvm: { accel: 'tcg', template: true, network: { kind: 'none' } } },
   })

@@ -130,7 +130,7 @@ export interface ConformanceOptions {
     reference: string
     /** One that cannot. */
     missing: string
-    /** An archive for `images.import`. */
+    /** An archive for `images.import`, anew at each call: the kit removes the image that it made of it. */
     archive?(): AsyncIterable<Uint8Array>
     /** A folder with a Dockerfile, for `build`. */
     buildContext?: string

@@ -29,6 +29,7 @@ export const capabilities = Object.freeze({
   'migrate.live': 'probe',
   bundle: true,
   images: true,
+  'images.export': true,
 } as const)
 
 export type ContainerdCapabilities = typeof capabilities

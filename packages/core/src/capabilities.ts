@@ -54,6 +54,7 @@ const TABLE = {
   'migrate.cold': row('move a stopped machine to another host', MIGRATION_METHODS),
   'migrate.live': row('move a running machine to another host', MIGRATION_METHODS),
   images: row('pull, list, remove and import images', ['images.pull', 'images.list', 'images.remove', 'images.import'], ['image', 'pull']),
+  'images.export': row('take an image out as an archive', ['images.export']),
   build: row('build an image from a folder', ['images.build']),
   bundle: row('carry a machine to another driver', ['exportBundle', 'importBundle']),
 }

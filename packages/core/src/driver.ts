@@ -71,6 +71,8 @@ export interface HostProbe {
   available: boolean
   /** Why not. */
   reason?: string
+  /** What to do about it. */
+  hint?: string
   /** The backend and its version, such as `Docker Engine 28.5`. */
   engine?: string
   /** Every `'probe'` capability that this host lacks, with the reason. May also explain a capability that is never there. */
@@ -162,6 +164,8 @@ export interface DriverImages {
   remove(reference: string, ctx: CallContext): Promise<void>
   /** From an archive. The reference inside it is used when none is given. */
   import(archive: AsyncIterable<Uint8Array>, reference: string | undefined, ctx: CallContext): Promise<ImageInfo>
+  /** A tar that `import` of any driver takes: an OCI image layout, a `docker save` archive, or both at once. @throws `IMAGE_NOT_FOUND` */
+  export?(reference: string, ctx: CallContext): AsyncIterable<Uint8Array>
   build?(request: BuildRequest, ctx: CallContext): Promise<ImageInfo>
 }
 

@@ -71,12 +71,18 @@ type StreamName<O> = { [K in keyof O & string]-?: O[K] extends (...args: never[]
 type AnyMethod = (...args: never[]) => unknown
 
 /** Those of the contract that give streams. The compiler keeps the list whole. */
-const STREAMS: Record<StreamName<Required<OptionalDriverMethods>> | `files.${StreamName<Required<DriverFiles>>}`, true> = {
+type Streams =
+  | StreamName<Required<OptionalDriverMethods>>
+  | `files.${StreamName<Required<DriverFiles>>}`
+  | `images.${StreamName<Required<DriverImages>>}`
+
+const STREAMS: Record<Streams, true> = {
   logs: true,
   events: true,
   exportBundle: true,
   'files.read': true,
   'files.pack': true,
+  'images.export': true,
 }
 
 /** Where a claim is kept by one of two methods, as `exec` is, another claim brings the better one. */

@@ -273,6 +273,9 @@ export function fakeDriver({ name = 'fake', overrides = {}, without = [], probe 
         for await (const _chunk of archive);
         return { reference, id: 'image', sizeBytes: null, createdAt: null }
       },
+      async *export(reference) {
+        yield Buffer.from(reference)
+      },
       async build({ tag }) {
         return { reference: tag, id: 'image', sizeBytes: null, createdAt: null }
       },

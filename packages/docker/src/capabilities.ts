@@ -28,5 +28,6 @@ export const capabilities = Object.freeze({
   'migrate.cold': 'probe',
   bundle: true,
   images: true,
+  'images.export': true,
   build: true,
 } as const)

@@ -64,6 +64,22 @@ export function dockerImages(machines: Machines, registries: RegistryAccess): Re
       })
       return imageInfo(await inspectImage(engine, reference, ctx), reference)
     },
+    async *export(reference, ctx) {
+      const engine = await machines.engine(ctx)
+      // The engine says 404 here, and on the other path, with some versions, 500.
+      await inspectImage(engine, reference, ctx)
+      const archive = await engine.stream({
+        method: 'GET',
+        path: `${imagePath(reference)}/get`,
+        signal: ctx.signal,
+        context: { operation: 'exportImage' },
+      })
+      try {
+        yield* archive
+      } finally {
+        archive.destroy()
+      }
+    },
     async build(request, ctx) {
       const engine = await machines.engine(ctx)
       await buildImage(engine, request, ctx)

@@ -40,6 +40,7 @@ export const EXTRAS = [
   'images.list',
   'images.remove',
   'images.import',
+  'images.export',
   'images.build',
   'volumes.create',
   'volumes.list',

@@ -1,6 +1,8 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
 import { conformance, shellCommand, type Workload } from '@vmkit/conformance'
 import { afterAll, beforeAll, describe, it } from 'vitest'
 import { docker } from '../src/driver.js'
@@ -87,8 +89,9 @@ async function imagesOf(socket: string, host: string) {
   await pushImage(socket, IMAGE, reference)
   // Its own name: the kit removes what it has imported.
   await ensureImage(socket, ARCHIVED)
+  const saved = await buffer(saveImage(socket, ARCHIVED))
   const folder = await mkdtemp(join(tmpdir(), 'vmkit-docker-test-'))
   await writeFile(join(folder, 'Dockerfile'), `FROM ${IMAGE}\nRUN echo built > /built\nUSER worker\nCMD ["cat", "/built"]\n`)
   afterAll(() => rm(folder, { recursive: true }))
-  return { reference, missing: `${host}/vmkit-test/nothing:1`, archive: () => saveImage(socket, ARCHIVED), buildContext: folder }
+  return { reference, missing: `${host}/vmkit-test/nothing:1`, archive: () => Readable.from([saved]), buildContext: folder }
 }

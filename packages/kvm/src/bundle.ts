@@ -1,7 +1,7 @@
 /**
  * A machine as a portable tar, in the format of @vmkit/oci. A virtual machine carries its disk: `files/disk.qcow2`, other
- * disks, kernel and initramfs beside it, and `files/kvm.json` with what it boots. A bundle of an image, from a driver of
- * containers, boots as an image does.
+ * disks, kernel and initramfs beside it, `files/kvm.json` with what it boots, and what is in its volumes. A bundle of an image, from
+ * a driver of containers, boots as an image does.
  */
 import { createReadStream, createWriteStream } from 'node:fs'
 import { mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
@@ -17,10 +17,11 @@ import { check } from './create.js'
 import { inspectDisk } from './disk/image-file.js'
 import { ownDisks } from './disk/own-disks.js'
 import { flatten } from './disk/qemu-img.js'
-import { DRIVER, systemError, unsupportedField } from './errors.js'
+import { DRIVER, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
 import { missingOf } from './missing.js'
+import { checkNetworks, claimAddresses, orRelease } from './net/attach.js'
 import type { BootPlan, DiskSpec } from './qemu/machine-spec.js'
 import { command } from './qmp/command.js'
 import { freezeLive } from './snapshots/freeze-disks.js'
@@ -29,7 +30,9 @@ import { record } from './state/journal.js'
 import { withLock } from './state/lock.js'
 import { FILES, type MachineFolder } from './state/machine-folder.js'
 import { statusOf } from './state/run.js'
+import { forgetSaving, noteSaving } from './state/saving.js'
 import { type Machine, newIdentity, newMac } from './state/store.js'
+import { ensureVolumes, fillVolume, packVolumeNamed, placeVolumes, refuseTakenVolumes, volumeFile } from './volumes.js'
 
 const PLAN = 'kvm.json'
 const PLAN_FORMAT = 1
@@ -64,8 +67,16 @@ async function fileOf(path: string): Promise<BundleFile> {
 async function gather(host: Host, machine: Machine, temporary: string, ctx: CallContext): Promise<Record<string, string>> {
   const { boot, folder } = machine
   const at = (path: string): string => (isAbsolute(path) ? path : join(folder.path, path))
-  const tops = await frozenTops(host, machine, ctx)
   const files: Record<string, string> = {}
+  const tops = await frozenTops(host, machine, ctx, async () => {
+    ensureVolumes(host.store, machine.config)
+    for (const [index, { name }] of machine.config.volumes.entries()) {
+      const file = volumeFile(index)
+      files[file] = join(temporary, file)
+      ctx.report({ phase: 'export', item: file })
+      await pipeline(packVolumeNamed(host.store, name), createWriteStream(files[file], { mode: 0o600 }), { signal: ctx.signal })
+    }
+  })
   for (const disk of boot.disks) {
     const name = fileName(disk)
     const top = tops[disk.id]
@@ -83,11 +94,38 @@ async function gather(host: Host, machine: Machine, temporary: string, ctx: Call
   return files
 }
 
-/** A machine that runs goes on above layers that stay as they are now. */
-async function frozenTops(host: Host, machine: Machine, ctx: CallContext): Promise<Record<string, string>> {
-  const { state } = statusOf(machine.folder)
-  if (state !== 'running' && state !== 'paused') return Object.fromEntries(ownDisks(machine).map(({ id, path }) => [id, path]))
-  const freeze = async () => (await command(machine, ctx.signal, (qmp) => freezeLive(host, machine, qmp))).layers
+/**
+ * A machine that runs goes on above layers that stay as they are now; with volumes it stands still until they are packed, so that they fit
+ * its disks.
+ */
+async function frozenTops(
+  host: Host,
+  machine: Machine,
+  ctx: CallContext,
+  packVolumes: () => Promise<void>,
+): Promise<Record<string, string>> {
+  const { folder, config } = machine
+  const { state, run } = statusOf(folder)
+  if (state !== 'running' && state !== 'paused') {
+    await packVolumes()
+    return Object.fromEntries(ownDisks(machine).map(({ id, path }) => [id, path]))
+  }
+  const stands = state === 'running' && config.volumes.length > 0
+  const freeze = () =>
+    command(machine, ctx.signal, async (qmp) => {
+      if (stands && run) noteSaving(folder, run.number)
+      if (stands) await qmp.execute('stop')
+      try {
+        const { layers } = await freezeLive(host, machine, qmp)
+        await packVolumes()
+        return layers
+      } finally {
+        if (stands) {
+          await qmp.execute('cont')
+          forgetSaving(folder)
+        }
+      }
+    })
   return state === 'running' ? quietly(host, machine, ctx.signal, freeze) : freeze()
 }
 
@@ -117,27 +155,47 @@ export async function importBundle(
   const config = { ...bundle.config, name: name ?? bundle.config.name, labels: { ...bundle.config.labels, ...labels } }
   const options = machineOptions(config)
   check(config, options)
-  // Their content is in the bundle of a driver that carries it, and would be lost here.
-  if (config.volumes.length > 0)
-    throw unsupportedField('config.volumes', 'the content of volumes is not taken from a bundle', { operation: 'importBundle' })
+  checkNetworks(host, config)
+  refuseTakenVolumes(host.store, config)
   await host.qemu()
   host.store.cleanUp()
-  const machine = await host.store.add({ ...newIdentity(), name: config.name, createdAt: Date.now(), config }, async (folder) => {
-    const boot = bundle.image ? await bootImage(host, bundle, config, folder, ctx) : await bootFiles(bundle, config, folder, ctx)
+  let undo = (): void => {}
+  const identity = { ...newIdentity(), name: config.name, createdAt: Date.now(), config }
+  const build = async (folder: MachineFolder) => {
+    const nics = { macs: [newMac()], attachments: await claimAddresses(host, identity.id, config, ctx.signal) }
+    const boot = bundle.image ? await bootImage(host, bundle, config, folder, ctx, nics) : await bootFiles(bundle, config, folder, ctx)
+    for (const index of config.volumes.keys()) {
+      const file = bundle.files.get(volumeFile(index))
+      // A driver that has no content for it lets the first start make it.
+      if (file) await fillVolume(folder, index, file.read({ signal: ctx.signal }), ctx.signal)
+    }
     ctx.signal.throwIfAborted()
-    return { boot, macs: [newMac()] }
+    undo = placeVolumes(host.store, folder, config)
+    return { boot, ...nics }
+  }
+  const adding = orRelease(host, identity, () => host.store.add(identity, build))
+  const machine = await adding.catch((error: unknown) => {
+    undo()
+    throw error
   })
   record(host.options.stateDir, machine, { type: 'created' })
   const missing = missingOf(machine)
   return { id: machine.id, ...(missing ? { missing } : {}) }
 }
 
-async function bootImage(host: Host, bundle: Bundle, config: MachineConfig, folder: MachineFolder, ctx: CallContext): Promise<BootPlan> {
+async function bootImage(
+  host: Host,
+  bundle: Bundle,
+  config: MachineConfig,
+  folder: MachineFolder,
+  ctx: CallContext,
+  nics: Parameters<typeof prepareBoot>[5],
+): Promise<BootPlan> {
   const archive = join(folder.path, 'bundle.tar')
   try {
     await pipeline(bundle.archive(), createWriteStream(archive, { mode: 0o600 }), { signal: ctx.signal })
     const { rootfs: _rootfs, kernel: _kernel, cloudInit: _cloudInit, ...rest } = config
-    return await prepareBoot(host, { ...rest, image: archive, pull: 'never' }, machineOptions(config), folder, ctx)
+    return await prepareBoot(host, { ...rest, image: archive, pull: 'never' }, machineOptions(config), folder, ctx, nics)
   } finally {
     await rm(archive, { force: true })
   }

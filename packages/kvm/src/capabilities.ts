@@ -21,6 +21,7 @@ export const capabilities = Object.freeze({
   devices: 'probe',
   mounts: 'probe',
   volumes: 'probe',
+  networks: 'probe',
   ports: true,
   'limits.cpu': true,
   'limits.memory': true,

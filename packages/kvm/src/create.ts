@@ -9,8 +9,10 @@ import type { Host } from './host.js'
 import { type KvmMachineOptions, machineOptions } from './machine-options.js'
 import { missingOf } from './missing.js'
 import { checkMounts } from './mounts.js'
+import { checkNetworks, claimAddresses, orRelease } from './net/attach.js'
 import { DEFAULT_MEMORY, hostLimitsOf } from './spec.js'
 import { record } from './state/journal.js'
+import type { MachineFolder } from './state/machine-folder.js'
 import { newIdentity, newMac } from './state/store.js'
 
 const LEAST_MEMORY = 16 * 2 ** 20
@@ -19,16 +21,20 @@ const LEAST_MEMORY = 16 * 2 ** 20
 export async function create(host: Host, config: MachineConfig, ctx: CallContext): Promise<MachineRef> {
   const options = machineOptions(config)
   check(config, options)
-  checkMounts(config)
+  await checkMounts(host, config)
+  checkNetworks(host, config)
   await host.qemu()
   host.store.cleanUp()
   const kept = { ...config, devices: await resolveDevices(config) }
-  const machine = await host.store.add({ ...newIdentity(), name: config.name, createdAt: Date.now(), config: kept }, async (folder) => {
-    const boot = await prepareBoot(host, kept, options, folder, ctx)
+  const identity = { ...newIdentity(), name: config.name, createdAt: Date.now(), config: kept }
+  const build = async (folder: MachineFolder) => {
+    const nics = { macs: [newMac()], attachments: await claimAddresses(host, identity.id, kept, ctx.signal) }
+    const boot = await prepareBoot(host, kept, options, folder, ctx, nics)
     const firmware = options.uefi ? await placeFirmware(folder) : undefined
     ctx.signal.throwIfAborted()
-    return { boot: { ...boot, ...(firmware ? { firmware } : {}) }, macs: [newMac()] }
-  })
+    return { boot: { ...boot, ...(firmware ? { firmware } : {}) }, ...nics }
+  }
+  const machine = await orRelease(host, identity, () => host.store.add(identity, build))
   record(host.options.stateDir, machine, { type: 'created' })
   const missing = missingOf(machine)
   return { id: machine.id, ...(missing ? { missing } : {}) }

@@ -2,7 +2,7 @@
 
 import { rmSync } from 'node:fs'
 import { type CallContext, limitOf, type StopOptions, VMKitError, type VMStatus } from '@vmkit/core/driver'
-import { type Identity, ownIdentity, signalProcess, untilChange } from '@vmkit/core/state-folder'
+import { type Identity, isAlive, ownIdentity, signalProcess, untilChange } from '@vmkit/core/state-folder'
 import { channelDevice, FIRST_EXEC_PORT } from './boot/channels.js'
 import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
@@ -11,12 +11,17 @@ import { makeGroup, moveInto, planGroup, removeGroup } from './cgroups/group.js'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { machineOptions } from './machine-options.js'
+import { mountsOf } from './mounts.js'
+import { connectTaps, releaseAddresses, untilTapsGone } from './net/attach.js'
+import { forgetJoined, hasJoined, noteJoined, tellJoined, tellLeft } from './net/names.js'
 import { resolvePorts } from './net/ports.js'
+import { withStartInitrd } from './net/start-initrd.js'
 import { launch } from './qemu/launch.js'
 import type { MachineSpec } from './qemu/machine-spec.js'
 import type { Qmp } from './qmp/client.js'
 import { command } from './qmp/command.js'
 import { setPassword } from './screen.js'
+import { endDaemons, endUnknownDaemons, startDaemons } from './shares/daemons.js'
 import { hostLimitsOf, specOf } from './spec.js'
 import { readEventLog } from './state/event-log.js'
 import { record } from './state/journal.js'
@@ -43,12 +48,33 @@ export async function start(host: Host, machine: Machine, ctx: CallContext): Pro
     const { run, qmp } = await launchRun(host, current, (spec) => spec, signal)
     await qmp.close()
     try {
-      if (current.config.ports.length > 0) await untilReachable(current, run, signal)
-    } catch {
+      await connectTaps(host, current, signal)
+      noteJoined(current)
+      if (current.config.ports.length + current.config.networks.length > 0) await untilReachable(current, run, signal)
+      await tellJoined(host, current, signal)
+    } catch (error) {
       await undoRun(current, run, previous, { state, ...rest })
-      throw abortReason(signal)
+      await tellLeft(host, current, new AbortController().signal)
+      throw signal.aborted ? abortReason(signal) : systemError(error, { operation: 'start', vmId: machine.id })
     }
   })
+}
+
+/** Goes on where an app was killed between starting a QEMU and joining its networks. */
+export async function finishJoining(host: Host, machine: Machine, signal: AbortSignal): Promise<void> {
+  await withLock(machine, 'join', signal, async (inner) => {
+    if (!isJoiningCutOff(machine)) return
+    await connectTaps(host, machine, inner)
+    noteJoined(machine)
+    await tellJoined(host, machine, inner)
+  })
+}
+
+/** Whether it runs, and nobody will make it join. */
+export function isJoiningCutOff(machine: Machine): boolean {
+  if (!machine.attachments?.length || hasJoined(machine)) return false
+  const { state, run } = statusOf(machine.folder)
+  return state === 'running' && run !== undefined && !isAlive(run.launcher)
 }
 
 /**
@@ -67,8 +93,10 @@ async function untilReachable(machine: Machine, run: Run, signal: AbortSignal): 
 }
 
 /** The machine is as it was before the start. */
-async function undoRun({ folder }: Machine, run: Run, previous: Run | undefined, before: VMStatus): Promise<void> {
+async function undoRun(machine: Machine, run: Run, previous: Run | undefined, before: VMStatus): Promise<void> {
+  const { folder } = machine
   await killRun(folder, run)
+  await untilTapsGone(machine)
   forgetRun(folder, previous, before)
 }
 
@@ -77,6 +105,7 @@ async function killRun(folder: MachineFolder, run: Run): Promise<void> {
     signalProcess(run.qemu, 'SIGKILL')
     await untilGone(folder, run, KILLED_MS, new AbortController().signal)
   }
+  await endDaemons(folder, run.daemons, true)
   if (run.group) await removeGroup(run.group)
 }
 
@@ -103,8 +132,9 @@ export async function launchRun(
   const { accel, reason } = await host.accel(machineOptions(machine.config).accel, signal)
   const { run: previous, ...before } = statusOf(folder)
   if (previous) await endLeftOver(machine, previous)
+  await untilTapsGone(machine)
   ensureVolumes(host.store, machine.config)
-  const spec = adapt(specOf(machine, accel))
+  const spec = await withStartInitrd(host, machine, adapt(specOf(machine, accel)))
   const limits = hostLimitsOf(machine.config)
   const group = planGroup(machine.id, limits, findControllers())
   let run: Run = {
@@ -122,6 +152,7 @@ export async function launchRun(
     before,
   }
   clearKilled(folder, previous)
+  forgetJoined(machine)
   writeRun(folder, run)
   try {
     if (previous?.group) await removeGroup(previous.group)
@@ -131,7 +162,15 @@ export async function launchRun(
       writeRun(folder, run)
       if (group) moveInto(group, qemu.pid)
     }
+    const serves = (daemon: Identity): void => {
+      run = { ...run, daemons: [...(run.daemons ?? []), daemon] }
+      writeRun(folder, run)
+      if (group) moveInto(group, daemon.pid)
+    }
+    await startDaemons(folder, spec, serves, signal)
     const { qmp } = await launch(binary, spec, folder, keep, signal, inherited)
+    // QEMU has read it.
+    rmSync(folder.startInitrd, { force: true })
     try {
       const vncPassword = await setPassword(qmp, machine)
       run = {
@@ -149,6 +188,7 @@ export async function launchRun(
       throw error
     }
   } catch (error) {
+    rmSync(folder.startInitrd, { force: true })
     await undoRun(machine, run, previous, before)
     throw signal.aborted ? abortReason(signal) : systemError(error, { operation: 'start', vmId: machine.id })
   }
@@ -158,6 +198,8 @@ export async function launchRun(
 async function endLeftOver(machine: Machine, run: Run): Promise<void> {
   if (run.qemu !== undefined) return
   for (const qemu of processesWithArgument(machine.uuid)) signalProcess(qemu, 'SIGKILL')
+  endUnknownDaemons(machine.folder, { shares: mountsOf(machine.config) })
+  await endDaemons(machine.folder, run.daemons, true)
 }
 
 export async function stop(host: Host, machine: Machine, options: StopOptions, ctx: CallContext): Promise<void> {
@@ -209,9 +251,12 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
   } else {
     await endLeftOver(machine, run)
   }
+  await untilTapsGone(machine)
   tellEnd(host, machine, run)
+  await endDaemons(folder, run.daemons)
   if (run.group) await removeGroup(run.group)
   for (const path of [folder.qmp, folder.agent, folder.console, folder.main, folder.vnc, folder.memory]) rmSync(path, { force: true })
+  await tellLeft(host, machine, signal)
 }
 
 function tellEnd(host: Host, machine: Machine, run: Run): void {
@@ -233,6 +278,7 @@ export async function remove(host: Host, machine: Machine, force: boolean, ctx: 
       await end(host, machine, run, signal)
     }
     await host.store.remove(machine)
+    releaseAddresses(host, machine)
     record(host.options.stateDir, machine, { type: 'deleted' })
   })
 }

@@ -30,6 +30,11 @@ export interface KvmMachineOptions {
    * is no whole number, is such a share too.
    */
   limits?: { cpus?: number; memory?: number; pids?: number }
+  /**
+   * By what the guest sees `mounts` and `volumes`. `9p` (default): QEMU serves them itself. `virtiofs`: faster, by a process (virtiofsd) for
+   * each, which ends with QEMU; for root only, and read-only ones need a virtiofsd that refuses writes itself (1.11 or later).
+   */
+  sharedFs?: '9p' | 'virtiofs'
   /** A screen, reached by `vnc()` and `screenshot()`. `password`: VNC asks for one, which `vnc()` tells. Default false. */
   screen?: boolean | { password: boolean }
   /** Network other than the default, QEMU's own user-mode network, which needs no privileges and reaches outside. */
@@ -79,6 +84,7 @@ const schema = lazily(() => {
         pids: bytes,
       }),
     ),
+    sharedFs: z.optional(z.enum(['9p', 'virtiofs'])),
     screen: z.optional(z.union([z.boolean(), z.strictObject({ password: z.boolean() })])),
     network: z.optional(
       z.discriminatedUnion('kind', [

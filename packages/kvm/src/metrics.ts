@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs'
 import type { CallContext, MetricsReading } from '@vmkit/core/driver'
 import { readStat, TICKS_PER_SECOND } from '@vmkit/core/state-folder'
 import { invalidState } from './errors.js'
+import { machineOptions } from './machine-options.js'
+import { tapsOf } from './net/attach.js'
 import type { Qmp } from './qmp/client.js'
 import { command } from './qmp/command.js'
 import { DEFAULT_MEMORY } from './spec.js'
@@ -21,7 +23,7 @@ interface BlockStats {
 
 /**
  * CPU time is QEMU's own on the host, vCPUs included. Memory is what the host holds for it; the limit is what the balloon leaves
- * the guest. Network bytes are those of a tap; user-mode networking counts none, so they are `null` there.
+ * the guest. Network bytes are those of taps, its named networks among them; user-mode networking counts none, so they are `null` there.
  */
 export async function readMetrics(machine: Machine, ctx: CallContext): Promise<MetricsReading> {
   const { run, state } = statusOf(machine.folder)
@@ -40,7 +42,7 @@ export async function readMetrics(machine: Machine, ctx: CallContext): Promise<M
     cpu: { usageMs: userMs + systemMs, userMs, systemMs },
     memory: { usedBytes: stat.residentPages * PAGE_BYTES, limitBytes: counted.balloon ?? machine.config.memory ?? DEFAULT_MEMORY },
     disk: counted.disk,
-    ...(run.details?.ifname === undefined ? {} : { network: tapCounters(String(run.details.ifname)) }),
+    network: tapCounters(countedTaps(machine)),
   }
 }
 
@@ -57,11 +59,18 @@ async function count(qmp: Qmp): Promise<{ balloon: number | undefined; disk: { r
   }
 }
 
+function countedTaps(machine: Machine): string[] {
+  const { network } = machineOptions(machine.config)
+  return [...(network?.kind === 'tap' ? [network.ifname] : []), ...tapsOf(machine)]
+}
+
 /** What the host received on a tap is what the guest sent. */
-function tapCounters(ifname: string): { rxBytes: number; txBytes: number } | null {
-  const read = (file: string): number => Number(readFileSync(`/sys/class/net/${ifname}/statistics/${file}`, 'latin1'))
+function tapCounters(taps: readonly string[]): { rxBytes: number; txBytes: number } | null {
+  if (taps.length === 0) return null
+  const sum = (file: string): number =>
+    taps.reduce((total, tap) => total + Number(readFileSync(`/sys/class/net/${tap}/statistics/${file}`, 'latin1')), 0)
   try {
-    return { rxBytes: read('tx_bytes'), txBytes: read('rx_bytes') }
+    return { rxBytes: sum('tx_bytes'), txBytes: sum('rx_bytes') }
   } catch {
     return null
   }

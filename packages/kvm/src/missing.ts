@@ -1,6 +1,7 @@
 import type { Missing } from '@vmkit/core/driver'
 import { isLayer } from './disk/layers.js'
 import { machineOptions } from './machine-options.js'
+import { isSetByCloudInit } from './net/attach.js'
 import { hasScreen } from './screen.js'
 import type { MachineRecord } from './state/store.js'
 
@@ -9,8 +10,7 @@ const FOREIGN_GUEST: Missing = {
   'exec.stream': 'its guest agent gives the output of a command at its end',
   'exec.tty': 'its guest agent has no terminals; use console()',
   attach: 'it boots a system of its own, which has no main process; use console()',
-  files: 'this driver moves files only in machines of an image or a root file system; use exec()',
-  'files.archive': 'this driver moves files only in machines of an image or a root file system; use exec()',
+  'files.archive': 'its guest agent moves single files; use files, or tar by exec()',
   'clone.memory': 'nobody in the guest would give the clone a name, addresses and randomness of its own',
   'limits.pids': 'it boots a system of its own, which limits its processes itself',
 }
@@ -48,13 +48,14 @@ export function missingOf({ boot, config }: Pick<MachineRecord, 'boot' | 'config
     ] as const)
       missing[capability] = reason
   }
-  if (config.volumes.length > 0) {
-    const reason = 'its volumes belong to this host, and do not go along'
-    for (const capability of ['migrate.cold', 'bundle'] as const) missing[capability] = reason
-  }
   if (config.mounts.length + config.volumes.length > 0) {
     const reason = 'QEMU does not save a machine that has a folder of the host mounted'
     for (const capability of ['snapshot.memory', 'clone.memory', 'migrate.live'] as const) missing[capability] = reason
+  }
+  if (config.networks.length > 0) missing['migrate.live'] = 'its addresses are those of networks of this host, and its memory holds them'
+  if (isSetByCloudInit(config)) {
+    const reason = 'its seed for cloud-init has the addresses of its networks, which are its own'
+    for (const capability of ['clone', 'migrate.cold', 'bundle'] as const) missing[capability] = reason
   }
   if (!boot.disks.some(({ id }) => id === 'disk')) missing.bundle = 'a bundle carries a disk, and it has none'
   if (boot.process === undefined) Object.assign(missing, FOREIGN_GUEST)

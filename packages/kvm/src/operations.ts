@@ -12,6 +12,8 @@ import { makeHost } from './host.js'
 import { remove, start, stop } from './lifecycle.js'
 import { readLogs } from './logs.js'
 import type { Incomings } from './migrate/incoming.js'
+import { tellJoined } from './net/names.js'
+import { kvmNetworks } from './net/networks.js'
 import type { ResolvedOptions } from './options.js'
 import { kill, pause, reset, wait } from './running.js'
 import { screenshot, vncEndpoint } from './screen.js'
@@ -25,7 +27,7 @@ type Operations = DriverOperations<typeof capabilities> & Required<Pick<VMDriver
 export function operations(options: ResolvedOptions): Operations {
   const host = makeHost(options)
   const { store } = host
-  const adopted = adoption()
+  const adopted = adoption(host)
   const snapshots = () => import('./snapshots/snapshots.js')
   let incoming: Promise<Incomings> | undefined
   const arrivals = (): Promise<Incomings> => (incoming ??= import('./migrate/incoming.js').then(({ incomings }) => incomings(host)))
@@ -38,8 +40,18 @@ export function operations(options: ResolvedOptions): Operations {
     kill: async (id, signal, ctx) => kill(store.get(id), signal, ctx),
     delete: async (id, { force }, ctx) => remove(host, store.get(id), force, ctx),
     pause: async (id, ctx) => pause(store.get(id), 'pause', ctx),
-    resume: async (id, ctx) => pause(store.get(id), 'resume', ctx),
-    wait: async (id, ctx) => wait(host, store.get(id), ctx),
+    async resume(id, ctx) {
+      const machine = store.get(id)
+      await pause(machine, 'resume', ctx)
+      // While it stood still nobody could tell it who came and went.
+      await tellJoined(host, machine, ctx.signal)
+    },
+    async wait(id, ctx) {
+      const machine = store.get(id)
+      const exit = await wait(host, machine, ctx)
+      adopted.notice(machine, 'stopped')
+      return exit
+    },
 
     async getStatus(id) {
       const machine = store.get(id)
@@ -79,12 +91,17 @@ export function operations(options: ResolvedOptions): Operations {
     cancelIncoming: async (ticket) => (await arrivals()).cancel(ticket),
     deleteSnapshot: async (id, tag, ctx) => (await snapshots()).deleteSnapshot(host, store.get(id), tag, ctx),
 
-    reset: async (idOrName, { signal = never() } = {}) => reset(store.get(store.find(idOrName)), { signal }),
+    async reset(idOrName, { signal = never() } = {}) {
+      const machine = store.get(store.find(idOrName))
+      await reset(machine, { signal })
+      await tellJoined(host, machine, signal)
+    },
     guestInfo: async (idOrName, { signal = never() } = {}) =>
       (await import('./about/ask-guest.js')).askGuest(host, store.get(store.find(idOrName)), signal),
 
     images: kvmImages(host),
     volumes: kvmVolumes(store),
+    networks: kvmNetworks(host),
     files: guestFiles(host),
     attach: async (id, ctx) => (await import('./attach.js')).attach(host, store.get(id), ctx),
     execStream: async (id, request, ctx) => (await import('./agent/exec.js')).execStream(host.guests, store.get(id), request, ctx),

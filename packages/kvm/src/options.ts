@@ -16,8 +16,10 @@ export interface KvmOptions {
   /** Folder for what is made once and used by many machines: guest kernel, unpacked images. Default:
    * `$XDG_CACHE_HOME/vmkit` or `~/.cache/vmkit`. Machines need it as long as they are there. */
   cacheDir?: string
-  /** A cached disk that no create used for so many days is removed when another is made. Default 30. */
+  /** A cached disk, or guest kernel, that no create used for so many days is removed when another is made, or looked for. Default 30. */
   cacheKeepDays?: number
+  /** Private range of which named networks take a /24 each that no route of the host reaches into. Default `10.86.0.0/16`. */
+  subnet?: string
   migration?: MigrationOptions
 }
 
@@ -44,6 +46,7 @@ export interface ResolvedOptions {
   accel: 'auto' | 'kvm' | 'tcg'
   cacheDir: string
   cacheKeepDays: number
+  subnet: string
   migration: MigrationOptions
 }
 
@@ -56,6 +59,7 @@ const schema = lazily(() => {
     accel: z.optional(z.enum(['auto', 'kvm', 'tcg'])),
     cacheDir: z.optional(text),
     cacheKeepDays: amount,
+    subnet: z.optional(z.string().check(z.refine(isRange, 'a range of IPv4 addresses such as 10.86.0.0/16'))),
     migration: z.optional(
       z.strictObject({
         host: z.optional(text),
@@ -69,16 +73,28 @@ const schema = lazily(() => {
   })
 })
 
+function isRange(value: string): boolean {
+  const [, first, second] = /^([1-9]\d{0,2})\.(\d{1,3})\.0\.0\/16$/.exec(value) ?? []
+  return Number(first) < 224 && Number(second) < 256
+}
+
 /** @throws VMKitError `INVALID_CONFIG` naming the option */
 export function resolveOptions(options: KvmOptions): ResolvedOptions {
   const given = validate(schema(), options, { root: 'options', driver: DRIVER })
-  const { stateDir = defaultStateDir(), binary = 'qemu-system-x86_64', accel = 'auto', cacheKeepDays = 30, migration = {} } = given
+  const {
+    stateDir = defaultStateDir(),
+    binary = 'qemu-system-x86_64',
+    accel = 'auto',
+    cacheKeepDays = 30,
+    subnet = '10.86.0.0/16',
+    migration = {},
+  } = given
   const cacheDir = given.cacheDir ?? defaultCacheDir()
   for (const [name, path] of Object.entries({ stateDir, cacheDir })) {
     if (!isAbsolute(path)) throw invalidConfig(`options.${name}`, 'an absolute path', path, { driver: DRIVER })
   }
   checkStateDir(stateDir)
-  return { stateDir, binary, accel, cacheDir, cacheKeepDays, migration }
+  return { stateDir, binary, accel, cacheDir, cacheKeepDays, subnet, migration }
 }
 
 function defaultStateDir(): string {

@@ -4,18 +4,18 @@ import { dirname } from 'node:path'
 import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
 import { findControllers } from './cgroups/controllers.js'
 import type { Host } from './host.js'
+import { NO_PLAN9 } from './mounts.js'
+import { whyNoNetworks } from './net/links.js'
 import { findProgram } from './qemu/binary.js'
+import { findVirtiofsd } from './shares/virtiofsd.js'
 
 /** What no QEMU machine has, with what a person wants to know. */
 const NEVER: Missing = {
-  networks:
-    'guests of user-mode networks do not see each other, and without a daemon there is no switch between them that knows their names; driverOptions.kvm.network joins a bridge or a switch of the host',
   rename: 'not yet: the guest took the name as its host name when it booted',
+  'images.export': 'a disk is made of an image, and its layers are not kept',
   restart: 'nobody is there to start a machine again: there is no daemon',
   'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
 }
-
-const NO_PLAN9 = 'this QEMU was built without 9p (virtfs)'
 
 /** Looks at the host; makes nothing. */
 export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
@@ -26,11 +26,19 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   if (blocked !== undefined) return unavailable(`the state folder cannot be made or written: ${blocked}`)
   try {
     const qemu = await host.qemu()
+    const noNetworks = whyNoNetworks()
     const { accel, reason } = await host.accel(undefined, ctx.signal)
+    const virtiofsd = await findVirtiofsd()
+    const isMounting = qemu.plan9 || typeof virtiofsd !== 'string'
+    const noMounts = `${NO_PLAN9}, and virtiofs: ${String(virtiofsd)}`
     return {
       available: true,
       engine: `QEMU ${qemu.version} (${accel})`,
-      missing: { ...NEVER, ...(qemu.plan9 ? {} : { mounts: NO_PLAN9, volumes: NO_PLAN9 }) },
+      missing: {
+        ...NEVER,
+        ...(isMounting ? {} : { mounts: noMounts, volumes: noMounts }),
+        ...(noNetworks === undefined ? {} : { networks: noNetworks }),
+      },
       resources: { cpus: availableParallelism(), memoryBytes: totalmem() },
       details: {
         binary: qemu.path,
@@ -38,6 +46,8 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
         'accelerator because': reason,
         'qemu-img': findProgram('qemu-img') ?? 'not found',
         'host limits': hostLimits(),
+        '9p': qemu.plan9 ? 'yes' : NO_PLAN9,
+        virtiofs: typeof virtiofsd === 'string' ? `no: ${virtiofsd}` : virtiofsd.path,
         sandbox: qemu.sandbox ? 'seccomp' : 'QEMU was built without',
         stateDir,
       },

@@ -4,6 +4,7 @@ import type { HostLimits } from './cgroups/group.js'
 import { deviceSpec, hotplugPort } from './device-spec.js'
 import { type KvmMachineOptions, machineOptions } from './machine-options.js'
 import { mountsOf } from './mounts.js'
+import { tapName } from './net/address.js'
 import type { Accelerator, MachineSpec, NicSpec } from './qemu/machine-spec.js'
 import { FILES } from './state/machine-folder.js'
 import type { MachineRecord } from './state/store.js'
@@ -15,19 +16,20 @@ export function specOf(record: MachineRecord, accel: Accelerator): MachineSpec {
   const { config, boot, uuid } = record
   const options = machineOptions(config)
   const type = options.machine ?? 'q35'
+  const shares = mountsOf(config)
   const devices = config.devices.map((device, index) => deviceSpec(device, type === 'q35' ? hotplugPort(index) : undefined))
   return {
     uuid,
     machine: { type },
     accel,
     cpu: cpuOf(config, options, accel),
-    memory: memoryOf(config, options),
+    memory: memoryOf(config, options, shares),
     ...(boot.kernel ? { kernel: boot.kernel } : {}),
     ...(boot.firmware ? { firmware: boot.firmware } : {}),
     disks: [...boot.disks, ...devices.flatMap(({ disk }) => disk ?? [])],
-    nics: [...nicsOf(record, options), ...devices.flatMap(({ nic }) => nic ?? [])],
+    nics: [...nicsOf(record, options), ...networkNics(record), ...devices.flatMap(({ nic }) => nic ?? [])],
     channels: boot.channels,
-    shares: mountsOf(config),
+    shares,
     pci: devices.flatMap(({ pci }) => pci ?? []),
     console: { kind: 'socket', path: FILES.console, log: FILES.consoleLog },
     ...(options.screen ? { vnc: { path: FILES.vnc, password: typeof options.screen === 'object' && options.screen.password } } : {}),
@@ -61,9 +63,13 @@ export function hostLimitsOf(config: MachineConfig): HostLimits {
   return Number.isInteger(cpus) ? limits : { ...limits, cpus: Math.min(cpus, limits.cpus ?? cpus) }
 }
 
-function memoryOf({ memory = DEFAULT_MEMORY }: MachineConfig, { hugepages, network, template }: KvmMachineOptions): MachineSpec['memory'] {
+function memoryOf(
+  { memory = DEFAULT_MEMORY }: MachineConfig,
+  { hugepages, network, template }: KvmMachineOptions,
+  shares: MachineSpec['shares'],
+): MachineSpec['memory'] {
   if (template) return { bytes: memory, backend: { kind: 'file', path: FILES.memory, share: true } }
-  const isShared = network?.kind === 'vhost-user'
+  const isShared = network?.kind === 'vhost-user' || shares.some(({ socket }) => socket !== undefined)
   if (!hugepages && !isShared) return { bytes: memory }
   return { bytes: memory, backend: { kind: 'memfd', share: isShared, ...(hugepages ? { hugepages } : {}) } }
 }
@@ -73,4 +79,9 @@ function nicsOf({ config, macs }: MachineRecord, { network = { kind: 'user' } }:
   const [mac] = macs
   if (network.kind === 'none' || mac === undefined) return []
   return [{ id: 'net0', mac, backend: network.kind === 'user' ? { ...network, forwards: config.ports } : network }]
+}
+
+/** QEMU makes the taps, and the kernel takes them away when it ends, however it does. */
+function networkNics({ id, attachments = [] }: MachineRecord): NicSpec[] {
+  return attachments.map(({ mac }, index) => ({ id: `net${index + 1}`, mac, backend: { kind: 'tap', ifname: tapName(id, index) } }))
 }

@@ -39,7 +39,7 @@ async function debianDisk(): Promise<string> {
 
 /** The disk has no boot loader: the guest's kernel, and its PID 1, which hands over to an init of the disk. */
 async function bootOf(work: string, init: string) {
-  const { kernel, initramfs } = await ensureGuest(cache)
+  const { kernel, initramfs } = await ensureGuest({ cacheDir: cache, cacheKeepDays: 30 })
   const initrd = join(work, 'initrd.img')
   writeFileSync(
     initrd,
@@ -56,22 +56,32 @@ async function bootOf(work: string, init: string) {
 
 describe.skipIf(why !== '')(`Debian${why}`, () => {
   const work = mkdtempSync(join(tmpdir(), 'vmkit-kvm-cloud-'))
+  const machines = bench({ cacheDir: cache })
   let disk: string
   beforeAll(async () => {
     const startedAt = Date.now()
     disk = await debianDisk()
     console.info(`the disk was there after ${Date.now() - startedAt} ms`)
   }, 600_000)
-  afterAll(() => rmSync(work, { recursive: true }))
+  afterAll(async () => {
+    await machines[Symbol.asyncDispose]()
+    rmSync(work, { recursive: true })
+  })
 
-  it('runs commands by its guest agent', { timeout: 120_000 }, async () => {
-    await using machines = bench({ cacheDir: cache })
+  async function boot() {
     const kernel = await bootOf(work, '/sbin/agent')
     const vm = await machines.create({ name: 'agent', memory: '256MiB', disk: { image: disk }, kernel })
     await vm.start()
-    if (!vm.supports('exec')) throw new Error('a disk machine has exec by its guest agent')
-    expect(vm.supports('exec.tty')).toBe(false)
+    if (!vm.supports('exec') || !vm.supports('files')) throw new Error('a disk machine has exec and files by its guest agent')
     await vi.waitFor(() => vm.exec(['true']), { timeout: 60_000 })
+    return vm
+  }
+  let booted: ReturnType<typeof boot> | undefined
+  const debian = () => (booted ??= boot())
+
+  it('runs commands by its guest agent', { timeout: 120_000 }, async () => {
+    const vm = await debian()
+    expect(vm.supports('exec.tty')).toBe(false)
     const startedAt = Date.now()
     expect(
       await vm.exec(['sh', '-c', 'cat; pwd; echo "$A" >&2; exit 3'], { stdin: 'in ', workdir: '/tmp', env: { A: 'b c' } }),
@@ -81,6 +91,11 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
       stderr: 'b c\n',
     })
     console.info(`a command by the guest agent: ${Date.now() - startedAt} ms`)
+    expect(await machines.driver.guestInfo(vm.id)).toMatchObject({
+      agent: 'qemu-ga',
+      os: { id: 'debian', version: '12' },
+      machine: 'x86_64',
+    })
     // Of the packages nothing was set up; this is what `su` needs.
     const pam = 'for f in auth account password session; do echo "$f sufficient pam_permit.so" >/etc/pam.d/common-$f; done'
     expect(await vm.exec(['sh', '-c', pam])).toMatchObject({ exitCode: 0 })
@@ -94,6 +109,69 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
       expect(stdout).toContain('qemu-ga')
       expect(stdout).not.toContain('sleep')
     }
+  })
+
+  it('gives and takes files by its guest agent', { timeout: 240_000 }, async () => {
+    const vm = await debian()
+    const { files, missing } = vm
+    expect(missing['files.archive']).toContain('guest agent')
+    const bytes = Uint8Array.from({ length: 200_000 }, (_, index) => (index * 7) % 251)
+    const startedAt = Date.now()
+    await files.write('/srv/deep/er/data', bytes, { mode: 0o750 })
+    expect(Buffer.from(await files.read('/srv/deep/er/data')).equals(bytes)).toBe(true)
+    console.info(`200 kB there and back by the guest agent: ${Date.now() - startedAt} ms`)
+    await files.write('srv/deep/er/data', '')
+    expect(await files.readText('/srv/deep/er/data')).toBe('')
+
+    const written = ['-rf', 'new\nline', '*']
+    for (const name of written) await files.write(`/srv/names/${name}`, name)
+    const names = [...written, 'a b', "quote'", '$(id)', '.hidden', '..twice', 'ü✓', 'back\\slash']
+    await vm.exec(['touch', ...names.slice(3)], { workdir: '/srv/names' })
+    await vm.exec(['ln', '-s', '--', '-rf', '/srv/names/link'])
+    const listed = await files.list('/srv/names')
+    expect(listed.map(({ name }) => name).sort()).toEqual([...names, 'link'].sort())
+    expect(listed.find(({ name }) => name === '*')).toMatchObject({ type: 'file', size: 1, mode: 0o644 })
+    expect(listed.find(({ name }) => name === 'link')?.type).toBe('symlink')
+    expect(Math.abs((listed[0]?.modifiedAt ?? 0) - Date.now())).toBeLessThan(3_600_000)
+    // A link is written through.
+    await files.write('/srv/names/link', 'through')
+    expect(await files.readText('/srv/names/-rf')).toBe('through')
+    for (const name of written.slice(1)) expect(await files.readText(`/srv/names/${name}`)).toBe(name)
+    await files.remove('/srv/names/*')
+    expect(await files.list('/srv/names')).toHaveLength(names.length)
+    await files.remove('/srv/names')
+
+    await vm.exec(['mkfifo', '/srv/fifo'])
+    await expect(files.read('/srv/fifo')).rejects.toMatchObject({ code: 'GUEST_ERROR' })
+    const absent = [
+      () => files.read('/srv/none'),
+      () => files.list('/srv/names'),
+      () => files.remove('/srv/names'),
+      () => files.read('/etc/passwd/x'),
+    ]
+    for (const attempt of absent) await expect(attempt()).rejects.toMatchObject({ code: 'NOT_FOUND', vmId: vm.id })
+    await expect(files.read('/etc')).rejects.toMatchObject({ code: 'GUEST_ERROR' })
+    await expect(files.write('/proc/none/file', 'x')).rejects.toMatchObject({ name: 'VMKitError' })
+    async function* broken() {
+      yield Buffer.from('new, but ')
+      throw new Error('the source broke')
+    }
+    await files.write('/srv/atomic', 'old')
+    await expect(files.write('/srv/atomic', broken())).rejects.toThrow('the source broke')
+    expect(await files.readText('/srv/atomic')).toBe('old')
+    const small = 'mkdir -p /mnt && mount -t tmpfs -o size=64k small /mnt'
+    expect(await vm.exec(['sh', '-c', small])).toMatchObject({ exitCode: 0, stderr: '' })
+    await expect(files.write('/mnt/large', bytes)).rejects.toMatchObject({ code: 'RESOURCE_EXHAUSTED' })
+    expect((await files.list('/srv')).map(({ name }) => name).sort()).toEqual(['atomic', 'deep', 'fifo'])
+    expect(await files.list('/mnt')).toEqual([])
+  })
+
+  it('is shut down by its guest agent, without anybody who minds the power button', { timeout: 120_000 }, async () => {
+    const vm = await debian()
+    // Debian's own is part of systemd, which this disk does not run.
+    await vm.files.write('/sbin/shutdown', '#!/bin/sh\necho "$@" >/dev/ttyS0; sync; echo o >/proc/sysrq-trigger\n', { mode: 0o755 })
+    await vm.stop({ graceMs: 60_000 })
+    expect((await vm.status()).exit).toMatchObject({ reason: 'guest-shutdown', code: null, signal: null })
   })
 
   it('is set up by cloud-init from the seed, as the example shows', { timeout: 600_000 }, async () => {

@@ -60,7 +60,7 @@ describe.skipIf(!hasQemu)(`the guest${hasQemu ? '' : ' (not run: no QEMU; script
     await vm.resume()
   })
 
-  it('without an agent is an error at once, and null in the info', async () => {
+  it('without an agent is an error at once, and null in the info; a command and a file wait for one', { timeout: 60_000 }, async () => {
     const silent = await machines.create({ name: 'silent', disk: { size: '1MiB' }, memory: '32MiB' })
     await silent.start()
     const began = performance.now()
@@ -70,6 +70,13 @@ describe.skipIf(!hasQemu)(`the guest${hasQemu ? '' : ' (not run: no QEMU; script
     })
     expect((await silent.info()).details?.guest).toBeNull()
     expect(performance.now() - began).toBeLessThan(1500)
+    if (!silent.supports('exec') || !silent.supports('files')) throw new Error('nobody knows whether a disk has an agent')
+    // An agent may only be about to start, so that these wait for one.
+    const told = { code: 'GUEST_ERROR', vmId: silent.id, hint: expect.stringContaining('console()') }
+    await Promise.all([
+      expect(silent.exec(['true'])).rejects.toMatchObject(told),
+      expect(silent.files.readText('/etc/hostname')).rejects.toMatchObject(told),
+    ])
     await silent.delete({ force: true })
   })
 

@@ -36,6 +36,7 @@ export const capabilities = Object.freeze({
   'migrate.cold': true,
   'migrate.live': true,
   images: true,
+  'images.export': true,
   build: true,
   bundle: true,
 } as const) satisfies CapabilityManifest

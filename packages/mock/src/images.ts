@@ -1,12 +1,14 @@
-import { createHash } from 'node:crypto'
+import type { Hash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type CallContext, type DriverImages, type ImageInfo, invalidConfig, VMKitError } from '@vmkit/core/driver'
-import { readTar } from './archive.js'
+import { packEntries, readTar } from './archive.js'
 import type { MockBackend } from './backend.js'
 
 const LAYERS = 3
 const LAYER_BYTES = 1_000_000
+/** Of `docker save`: what the archive holds. */
+const MANIFEST = 'manifest.json'
 
 export function mockImages(backend: MockBackend): Required<DriverImages> {
   const enter = (operation: string, ctx: CallContext) => enterCall(backend, `images.${operation}`, ctx)
@@ -28,14 +30,23 @@ export function mockImages(backend: MockBackend): Required<DriverImages> {
     },
     async import(archive, reference, ctx) {
       await enter('import', ctx)
-      const hash = createHash('sha256')
+      const hash = sha256()
       let size = 0
+      let own: string | undefined
       for (const { name, node } of await readTar(archive, 'archive')) {
         hash.update(name).update(node.content ?? '')
         size += node.content?.length ?? 0
+        if (name === MANIFEST) own = referenceIn(node.content)
       }
       const id = `sha256:${hash.digest('hex')}`
-      return keep(backend, reference ?? `imported@${id}`, id, size)
+      return keep(backend, reference ?? own ?? `imported@${id}`, id, size)
+    },
+    async *export(reference, ctx) {
+      await enter('export', ctx)
+      const image = backend.images.get(reference)
+      if (!image) throw imageNotFound(reference)
+      const content = Buffer.from(JSON.stringify([{ Config: image.id, RepoTags: [reference], Layers: [] }]))
+      yield* packEntries([{ name: MANIFEST, node: { type: 'file', mode: 0o644, modifiedAt: image.createdAt ?? 0, content } }])
     },
     async build(request, ctx) {
       await enter('build', ctx)
@@ -44,6 +55,15 @@ export function mockImages(backend: MockBackend): Required<DriverImages> {
       ctx.report({ phase: 'build', message: `from ${request.context}` })
       return keep(backend, request.tag, digest(`${request.context} ${request.tag}`), 0)
     },
+  }
+}
+
+/** The name that an archive in `docker save`'s format gives to its image. */
+function referenceIn(manifest: Uint8Array | undefined): string | undefined {
+  try {
+    return (JSON.parse(Buffer.from(manifest ?? []).toString()) as { RepoTags?: string[] }[])[0]?.RepoTags?.[0]
+  } catch {
+    return undefined
   }
 }
 
@@ -80,8 +100,13 @@ function keep(backend: MockBackend, reference: string, id: string, sizeBytes: nu
   return image
 }
 
+/** Not imported: that would be most of what importing this driver costs, and few apps look at images. */
+function sha256(): Hash {
+  return process.getBuiltinModule('node:crypto').createHash('sha256')
+}
+
 function digest(text: string): string {
-  return `sha256:${createHash('sha256').update(text).digest('hex')}`
+  return `sha256:${sha256().update(text).digest('hex')}`
 }
 
 function imageNotFound(reference: string): VMKitError {

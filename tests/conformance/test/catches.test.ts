@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { openSync } from 'node:fs'
 import type { Concern, ConformanceOptions } from '@vmkit/conformance'
 import { type VMExit, VMKitError } from '@vmkit/core'
+import type { DriverImages } from '@vmkit/core/driver'
 import { describe, it } from 'vitest'
 import { type Break, runKit } from './run-kit.js'
 
@@ -239,6 +240,19 @@ const CASES: Case[] = [
     spoil: (driver) => ({
       async *events(ctx) {
         for await (const event of driver.events?.(ctx) ?? []) if (event.type !== 'renamed') yield event
+      },
+    }),
+  },
+  {
+    wrong: 'gives out an archive without a name',
+    caught: 'images: an image goes out as an archive, and comes in again',
+    spoil: ({ images }) => ({
+      images: {
+        ...(images as DriverImages),
+        async *export(reference, ctx) {
+          for await (const chunk of images?.export?.(reference, ctx) ?? [])
+            yield Buffer.from(Buffer.from(chunk).toString().replace('RepoTags', 'RepoRags'))
+        },
       },
     }),
   },

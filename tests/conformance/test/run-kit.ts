@@ -1,4 +1,5 @@
 import { type ConformanceOptions, conformance, type Report } from '@vmkit/conformance'
+import { createManager } from '@vmkit/core'
 import { type MockBackend, type MockDriver, mock, mockBackend } from '@vmkit/mock/driver'
 import { miniRunner, type Outcome } from './mini-runner.js'
 import { work, workCommand } from './programs.js'
@@ -19,7 +20,7 @@ export async function runKit(spoil: Break, options: Partial<ConformanceOptions> 
     machine: (workload) => ({ command: workCommand(workload) }),
     command: workCommand,
     disrupt: { down: async () => backend.disconnect(), up: async () => backend.reconnect() },
-    images: { reference: 'example.com/kit:1', missing: 'example.com/none:1' },
+    images: { reference: 'example.com/kit:1', missing: 'example.com/none:1', archive },
     createTarget: () => mock({ programs: { work } }),
     device: { type: 'cdi', name: 'vendor.com/gpu=0' },
     // Broken drivers make tests wait for what never comes.
@@ -30,4 +31,10 @@ export async function runKit(spoil: Break, options: Partial<ConformanceOptions> 
     ...options,
   })
   return { ...(await run()), report, text }
+}
+
+async function* archive(): AsyncGenerator<Uint8Array> {
+  await using manager = createManager({ drivers: { mock: mock({ registry: ['example.com/kit:2'] }) } })
+  const { images } = manager.driver('mock')
+  yield* images.export((await images.pull('example.com/kit:2')).reference)
 }

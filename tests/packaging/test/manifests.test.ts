@@ -59,6 +59,17 @@ describe.each(folders)('what is built of %s', (folder) => {
     const foreign = files.flatMap((file) => packagesIn(readFileSync(join(dist, file), 'utf8')).map((imported) => `${file}: ${imported}`))
     expect(foreign.filter((line) => !named.includes(line.slice(line.indexOf(': ') + 2)))).toEqual([])
   })
+
+  it('has the licenses of what it bundles of others', () => {
+    // esbuild writes above each module where it is from.
+    const bundled = files.flatMap((file) => [
+      ...readFileSync(join(dist, file), 'utf8').matchAll(/^\/\/ \S*node_modules\/((?:@[^/]+\/)?[^/]+)/gm),
+    ])
+    const texts = existsSync(join(dist, 'THIRD-PARTY-LICENSES')) ? readFileSync(join(dist, 'THIRD-PARTY-LICENSES'), 'utf8') : ''
+    const names = [...new Set(bundled.map((match) => match[1] as string))]
+    expect(names.filter((name) => !texts.includes(`${name} `))).toEqual([])
+    expect(names.length > 0).toBe(['core', 'containerd'].includes(folder))
+  })
 })
 
 /** The packages that a module imports from: not its own files, not Node's modules. */

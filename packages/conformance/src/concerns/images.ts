@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Progress } from '@vmkit/core'
-import { rejects } from '../assertions.js'
+import { all, rejects } from '../assertions.js'
 import type { Test } from '../tools.js'
 
 /** Images: pulled with progress, listed, removed, imported, built. */
@@ -31,7 +31,9 @@ export function images(test: Test): void {
 
   test('`pull: never` does not pull', gate, async (t) => {
     const missing = t.options.images?.missing as string
-    await rejects(t.driver.create(t.config({ does: 'idle' }, { image: missing, pull: 'never' })), 'IMAGE_NOT_FOUND')
+    // Machines of a fixture may be made of a folder, beside which there can be no image.
+    const { rootfs: _, ...config } = t.config({ does: 'idle' }, { image: missing, pull: 'never' })
+    await rejects(t.driver.create(config), 'IMAGE_NOT_FOUND')
     assert.equal((await t.mine()).length, 0)
   })
 
@@ -54,6 +56,26 @@ export function images(test: Test): void {
     t.undo(() => t.driver.images.remove(image.reference).catch(() => {}))
     assert.ok((await t.driver.images.list()).some(({ id }) => id === image.id))
     await rejects(t.driver.images.import(Buffer.from('not an archive')), ['INVALID_CONFIG', 'BACKEND_ERROR', 'UNSUPPORTED'])
+  })
+
+  test('an image goes out as an archive, and comes in again', { ...gate, needs: ['images', 'images.export'] }, async (t) => {
+    const archive = t.options.images?.archive
+    if (!archive) return t.skip('the fixture has no `images.archive`')
+    const { images } = t.driver
+    const { reference } = await images.import(archive())
+    t.undo(() => images.remove(reference).catch(() => {}))
+    const chunks: Uint8Array[] = []
+    for await (const chunk of images.export(reference)) chunks.push(chunk)
+    await images.remove(reference)
+    assert.ok(!(await images.list()).some((image) => image.reference === reference))
+    const again = await images.import(Buffer.concat(chunks))
+    assert.equal(again.reference, reference)
+    assert.ok((await images.list()).some(({ id }) => id === again.id))
+    // One who has seen enough leaves nothing open, and nothing changed.
+    for await (const _ of images.export(reference)) break
+    assert.ok((await images.list()).some(({ id }) => id === again.id))
+    await images.remove(reference)
+    await rejects(all(images.export(reference)), 'IMAGE_NOT_FOUND')
   })
 
   test('an image is built, and a failed build fails', { needs: ['images', 'build'], hooks: ['images'], limitMs: 180_000 }, async (t) => {

@@ -93,6 +93,7 @@ function calls(t: Tools, vm: FullVM): Partial<Record<Capability, () => Promise<u
     'migrate.cold': () => vm.migrate(t.second().driver),
     'migrate.live': () => vm.migrate(t.second().driver, { live: true }),
     images: () => driver.images.list(),
+    'images.export': async () => all(driver.images.export('kit')),
     build: () => driver.build({ context: '/', tag: 'kit' }),
     volumes: () => driver.volumes.list(),
     networks: () => driver.networks.list(),

@@ -11,8 +11,8 @@ import {
   toBinary,
 } from '@bufbuild/protobuf'
 import type { GenService, GenServiceMethods } from '@bufbuild/protobuf/codegenv2'
-// grpc-js' files know each other in circles: this one has to be the first.
-import '@grpc/grpc-js/build/src/channel.js'
+// grpc-js' files know each other in circles: the client must come after the channel.
+import { ChannelImplementation } from '@grpc/grpc-js/build/src/channel.js'
 import { ChannelCredentials } from '@grpc/grpc-js/build/src/channel-credentials.js'
 import { Client, type CallOptions as GrpcCallOptions } from '@grpc/grpc-js/build/src/client.js'
 import { setup as usePickFirst } from '@grpc/grpc-js/build/src/load-balancer-pick-first.js'
@@ -111,7 +111,7 @@ export function connect(options: ConnectionOptions): Containerd {
   const wire: Wire = {
     options,
     client() {
-      current ??= new Client(`unix:${options.socketPath}`, ChannelCredentials.createInsecure(), CHANNEL)
+      current ??= dial(`unix:${options.socketPath}`)
       return current
     },
     drop(client) {
@@ -139,6 +139,11 @@ export function connect(options: ConnectionOptions): Containerd {
       current = undefined
     },
   }
+}
+
+function dial(address: string): Client {
+  const credentials = ChannelCredentials.createInsecure()
+  return new Client(address, credentials, { channelOverride: new ChannelImplementation(address, credentials, CHANNEL) })
 }
 
 function service<S extends GenService<GenServiceMethods>>(wire: Wire, description: S): ServiceClient<S> {

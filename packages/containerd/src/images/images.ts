@@ -1,6 +1,6 @@
 /** The `images` group of the driver. */
 import { type CallContext, type DriverImages, type ImageInfo, VMKitError } from '@vmkit/core/driver'
-import { openArchive, parseReference } from '@vmkit/oci'
+import { openArchive, parseReference, writeArchive } from '@vmkit/oci'
 import { hasCode } from '../grpc/errors.js'
 import type { ImageAccess } from './access.js'
 import { INTERNAL_IMAGE_LABEL } from './descriptor.js'
@@ -8,7 +8,9 @@ import { placeImage } from './place.js'
 import { infoOf, pullImage } from './pull.js'
 import { createdAt, imageName, imageSize, notFound, openImage } from './store.js'
 
-export function containerdImages(access: ImageAccess): DriverImages {
+export type ContainerdImages = Required<Omit<DriverImages, 'build'>>
+
+export function containerdImages(access: ImageAccess): ContainerdImages {
   const { driver } = access
   return {
     async pull(request, ctx) {
@@ -52,6 +54,12 @@ export function containerdImages(access: ImageAccess): DriverImages {
         throw new VMKitError('INVALID_CONFIG', 'The archive does not name its image', { ...errors, hint: 'Give a reference for it' })
       }
       return infoOf(await placeImage(access, source, { name }, ctx))
+    },
+    async *export(reference, ctx) {
+      const containerd = await access.containerd()
+      const name = imageName(reference, driver)
+      await using source = await openImage(containerd, name, { signal: ctx.signal })
+      yield* writeArchive(source, { reference: name, signal: ctx.signal })
     },
   }
 }

@@ -5,9 +5,10 @@ import type { BuildRequest, CallContext, DriverImages, HostProbe, ListFilter, Ma
 import { invalidConfig, VMKitError } from '../errors.js'
 import type { ImageInfo, Missing, NetworkInfo, VMEvent, VMInfo, VMSummary, VolumeInfo } from '../machine.js'
 import type { Backend, CallSpec } from './backend.js'
-import type { AnyDriverHandle, CreateOptions, GetOptions, ImagesApi, NamedApi } from './driver-types.js'
+import type { AnyDriverHandle, CreateOptions, GetOptions, ImageExport, ImagesApi, NamedApi } from './driver-types.js'
 import type { HandleOwner } from './handle-owner.js'
 import { toChunks } from './input.js'
+import { bound } from './machine-calls.js'
 import type { CallOptions } from './operation.js'
 import { ownerLabels } from './owner.js'
 import { ARGUMENTS, OPTIONS, readArgument, readCapability, readOptions } from './requests.js'
@@ -93,7 +94,7 @@ export class DriverHandleImpl {
     return this.#backend.readEvents(readOptions(OPTIONS.stream, options).signal)
   }
 
-  get images(): ImagesApi {
+  get images(): ImagesApi & ImageExport {
     const run = <T>(operation: string, options: CallOptions, task: (images: DriverImages, ctx: CallContext) => Promise<T>): Promise<T> =>
       this.#hostCall({ operation, needs: 'images' }, options, (ctx) => task(this.#backend.driver.images as DriverImages, ctx))
     const checked = (reference: string): string => readArgument(ARGUMENTS.reference, reference, 'reference')
@@ -115,7 +116,19 @@ export class DriverHandleImpl {
         const { reference, ...call } = readOptions(OPTIONS.import, options)
         return run('import', call, (images, ctx) => images.import(toChunks(input, 'archive'), reference, ctx))
       },
+      export: (reference, options) => {
+        const image = checked(reference)
+        const { signal } = readOptions(OPTIONS.stream, options)
+        return this.#backend.stream({ operation: 'exportImage' }, signal, (ctx) => this.#exported(image, ctx))
+      },
     }
+  }
+
+  async *#exported(reference: string, ctx: CallContext): AsyncGenerator<Uint8Array> {
+    const { host, driver } = this.#backend
+    await host.requireAvailable({ signal: ctx.signal })
+    host.require('images.export', { operation: 'exportImage' })
+    yield* bound(driver.images?.export, driver.images ?? driver, 'images.export')(reference, ctx)
   }
 
   async build(request: BuildRequest, options?: CallOptions): Promise<ImageInfo> {

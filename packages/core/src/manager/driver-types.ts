@@ -25,6 +25,11 @@ export interface ImagesApi {
   import(archive: Exclude<Stdin, string>, options?: { reference?: string } & CallOptions): Promise<ImageInfo>
 }
 
+export interface ImageExport {
+  /** A tar for `import` of any driver that takes images, and for `docker load`. @throws VMKitError `IMAGE_NOT_FOUND` */
+  export(reference: string, options?: StreamOptions): AsyncIterableIterator<Uint8Array>
+}
+
 export interface NamedApi<T> {
   create(name: string, options?: { labels?: Record<string, string> } & CallOptions): Promise<T>
   list(options?: CallOptions): Promise<T[]>
@@ -34,6 +39,7 @@ export interface NamedApi<T> {
 /** The members of a driver handle that come with each capability. */
 export interface DriverCapabilityMembers {
   images: { readonly images: ImagesApi }
+  'images.export': { readonly images: ImageExport }
   build: { build(request: BuildRequest, options?: CallOptions): Promise<ImageInfo> }
   volumes: { readonly volumes: NamedApi<VolumeInfo> }
   networks: { readonly networks: NamedApi<NetworkInfo> }

@@ -180,6 +180,7 @@ export interface CapabilityMethods {
   'migrate.cold': MigrateMethods
   'migrate.live': MigrateMethods
   images: unknown
+  'images.export': unknown
   build: unknown
   bundle: {
     /** The machine as a portable tar, for `importBundle` of any driver that takes its kind. */

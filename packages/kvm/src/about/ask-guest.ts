@@ -1,12 +1,12 @@
 /** Asks a guest who it is: PID 1 of the vmkit guest, or QEMU's guest agent in a system of its own. */
 import { limitOf, VMKitError } from '@vmkit/core/driver'
+import { isPortOpen } from '../agent/port-open.js'
 import { connectAgent } from '../agent/qga/client.js'
 import { ask } from '../agent/request.js'
-import { AGENT_CHANNEL, channelDevice, FIRST_EXEC_PORT } from '../boot/channels.js'
+import { AGENT_CHANNEL, FIRST_EXEC_PORT } from '../boot/channels.js'
 import { decodeRecords } from '../boot/run-spec.js'
 import { abortReason, DRIVER, invalidState } from '../errors.js'
 import type { Host } from '../host.js'
-import { readEventLog } from '../state/event-log.js'
 import { statusOf } from '../state/run.js'
 import type { Machine } from '../state/store.js'
 import { fromQga, fromRecords, type GuestInfo, type QgaAnswers } from './guest-info.js'
@@ -30,13 +30,6 @@ export async function askGuest(host: Host, machine: Machine, signal: AbortSignal
     if (signal.aborted) throw abortReason(signal)
     throw limit.isOver() ? nobody(machine, isOurs, error) : error
   }
-}
-
-/** Whether a program of the guest holds the port, by QEMU's own log. */
-function isPortOpen({ boot, folder }: Machine, name: string): boolean {
-  const device = channelDevice(boot, name)
-  const changes = readEventLog(folder.events).filter(({ event, data }) => event === 'VSERPORT_CHANGE' && data.id === device)
-  return changes.at(-1)?.data.open === true
 }
 
 function nobody({ id }: Machine, isOurs: boolean, cause?: unknown): VMKitError {

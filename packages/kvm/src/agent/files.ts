@@ -1,24 +1,13 @@
-/** Files of a machine of the vmkit guest, by its PID 1: no program of the image is needed. */
+/** Files in a guest: by PID 1 of the vmkit guest, which needs no program of the image; in other systems by QEMU's guest agent. */
 import { posix } from 'node:path'
-import { type CallContext, type DriverFiles, type ExecSession, type FileEntry, VMKitError } from '@vmkit/core/driver'
-import { DRIVER } from '../errors.js'
+import type { CallContext, DriverFiles, ExecSession, FileEntry, VMKitError } from '@vmkit/core/driver'
 import type { Host } from '../host.js'
+import type { Machine } from '../state/store.js'
+import { fileError } from './file-error.js'
+import { listFolder, readFile, removeFile, writeFile } from './qga/files.js'
 import { startSession } from './session.js'
 import { recordsToTar, tarToRecords } from './tar-records.js'
 import { readRecords } from './tree-records.js'
-
-/** Linux's numbers, errno(3). */
-const CODES: Readonly<Record<number, { code: 'NOT_FOUND' | 'PERMISSION_DENIED' | 'RESOURCE_EXHAUSTED' | 'GUEST_ERROR'; text: string }>> = {
-  1: { code: 'PERMISSION_DENIED', text: 'not permitted' },
-  2: { code: 'NOT_FOUND', text: 'there is no such file' },
-  13: { code: 'PERMISSION_DENIED', text: 'permission denied' },
-  20: { code: 'NOT_FOUND', text: 'a part of the path is no folder' },
-  21: { code: 'GUEST_ERROR', text: 'it is a folder' },
-  28: { code: 'RESOURCE_EXHAUSTED', text: 'the disk of the machine is full' },
-  30: { code: 'PERMISSION_DENIED', text: 'the file system is read-only' },
-  36: { code: 'GUEST_ERROR', text: 'the name is too long' },
-  40: { code: 'GUEST_ERROR', text: 'too many links' },
-}
 
 type Work = 'read' | 'write' | 'list' | 'remove' | 'pack' | 'unpack'
 
@@ -75,10 +64,24 @@ export function guestFiles(host: Host): Required<DriverFiles> {
     }
   }
 
+  /** Absent for a machine of the vmkit guest. */
+  function foreign(id: string): Machine | undefined {
+    const machine = host.store.get(id)
+    return machine.boot.process === undefined ? machine : undefined
+  }
+
   return {
-    read: (id, path, ctx) => output(id, 'read', path, ctx),
-    write: (id, path, content, { mode = 0o644 }, ctx) => input(id, 'write', path, content, ctx, mode),
+    async *read(id, path, ctx) {
+      const machine = foreign(id)
+      yield* machine ? readFile(machine, path, ctx.signal) : output(id, 'read', path, ctx)
+    },
+    async write(id, path, content, { mode = 0o644 }, ctx) {
+      const machine = foreign(id)
+      await (machine ? writeFile(machine, path, content, mode, ctx.signal) : input(id, 'write', path, content, ctx, mode))
+    },
     async list(id, path, ctx) {
+      const machine = foreign(id)
+      if (machine) return listFolder(machine, path, ctx.signal)
       const entries: FileEntry[] = []
       for await (const { kind, name, size, mode, modifiedAt } of readRecords(output(id, 'list', path, ctx), false)) {
         entries.push({ name, type: TYPES[kind] ?? 'other', size, mode, modifiedAt })
@@ -86,6 +89,8 @@ export function guestFiles(host: Host): Required<DriverFiles> {
       return entries
     },
     async remove(id, path, ctx) {
+      const machine = foreign(id)
+      if (machine) return removeFile(machine, path, ctx.signal)
       for await (const _ of output(id, 'remove', path, ctx));
     },
     pack: (id, path, ctx) => recordsToTar(readRecords(output(id, 'pack', path, ctx), true), posix.basename(path)),
@@ -107,9 +112,4 @@ async function finished(session: ExecSession, id: string, path: string, signal: 
   const { exitCode } = await session.wait()
   signal.throwIfAborted()
   if (exitCode !== 0) throw fileError(id, path, exitCode ?? 0, 'work')
-}
-
-function fileError(id: string, path: string, errno: number, step: string): VMKitError {
-  const { code, text } = CODES[errno] ?? { code: 'GUEST_ERROR' as const, text: `error ${errno} (${step})` }
-  return new VMKitError(code, `${JSON.stringify(path)} in the machine: ${text}`, { driver: DRIVER, vmId: id })
 }

@@ -11,6 +11,8 @@ export interface Identity {
   hostname: string
   /** Of NICs in order: what the memory believes, and what it is to be. */
   macs: readonly { from: string; to: string }[]
+  /** What its interfaces are given then. */
+  nics?: Records
 }
 
 /** Bytes of entropy that the guest's kernel is given; it mixes them in before it makes the next random number. */
@@ -39,7 +41,7 @@ export async function changeIdentity(machine: Machine, identity: Identity, signa
   }
 }
 
-function identityRecords({ hostname, macs }: Identity, now = Date.now(), seed: Uint8Array = randomBytes(SEED)): Records {
+function identityRecords({ hostname, macs, nics = [] }: Identity, now = Date.now(), seed: Uint8Array = randomBytes(SEED)): Records {
   return [
     ['op', 'identity'],
     ['hostname', hostname],
@@ -48,5 +50,6 @@ function identityRecords({ hostname, macs }: Identity, now = Date.now(), seed: U
     ['epoch', String(now)],
     ['seed', Buffer.from(seed).toString('hex')],
     ...macs.map(({ from, to }) => ['mac', `${from},${to}`] as const),
+    ...nics,
   ]
 }

@@ -38,8 +38,11 @@ export async function* recordsToTar(records: AsyncIterable<TreeRecord>, basename
 
 const KINDS: Readonly<Record<string, string>> = { file: 'f', 'contiguous-file': 'f', directory: 'd', symlink: 'l', link: 'h' }
 
-/** @throws VMKitError `INVALID_CONFIG` for an entry that would leave the folder, and for what is no tar */
-export async function* tarToRecords(tar: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+/**
+ * What is in a tar, but for devices and FIFOs; h(ard links) too, whose target is a name like its own.
+ * @throws VMKitError `INVALID_CONFIG` for an entry that would leave the folder, and for what is no tar
+ */
+export async function* tarEntries(tar: AsyncIterable<Uint8Array>): AsyncGenerator<TreeRecord> {
   const { extract: newExtract } = (await import('tar-stream')).default
   const extract = newExtract()
   const feeding = pipeline(Readable.from(tar, { objectMode: false }), extract)
@@ -54,23 +57,33 @@ export async function* tarToRecords(tar: AsyncIterable<Uint8Array>): AsyncGenera
       continue
     }
     const name = below(header.name, links)
-    if (kind === 'l') links.add(name)
-    yield encodeRecord({
+    const target = kind === 'h' ? below(header.linkname ?? '', links) : (header.linkname ?? '')
+    // A second name of a link is one, too.
+    if (kind === 'l' || (kind === 'h' && links.has(target))) links.add(name)
+    yield {
       kind,
       name,
-      target: kind === 'h' ? below(header.linkname ?? '', links) : (header.linkname ?? ''),
+      target,
       mode: header.mode ?? 0o644,
       uid: header.uid ?? 0,
       gid: header.gid ?? 0,
       size: kind === 'f' ? (header.size ?? 0) : 0,
       modifiedAt: header.mtime?.getTime() ?? 0,
-    })
-    if (kind === 'f') yield* entry as AsyncIterable<Uint8Array>
-    else entry.resume()
+      content: entry as AsyncIterable<Uint8Array>,
+    }
+    entry.resume()
   }
   await feeding.catch((error: Error) => {
     throw invalidConfig('tar', `an uncompressed tar (${error.message})`, undefined, { driver: DRIVER })
   })
+}
+
+/** As the guest reads it. */
+export async function* tarToRecords(tar: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const { content, ...record } of tarEntries(tar)) {
+    yield encodeRecord(record)
+    if (record.kind === 'f') yield* content
+  }
 }
 
 function below(name: string, links: ReadonlySet<string>): string {

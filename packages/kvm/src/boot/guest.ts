@@ -1,9 +1,16 @@
 /** The vmkit guest on this host: built once by `guest/build.sh`, then shared by all machines. */
+import { copyFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { VMKitError } from '@vmkit/core/driver'
+import { errno } from '@vmkit/core/state-folder'
 import { execa } from 'execa'
 import { DRIVER } from '../errors.js'
+import type { ResolvedOptions } from '../options.js'
+import type { MachineFolder } from '../state/machine-folder.js'
+import { guestsFolder, isGuestThere, ownKernel, pruneGuests } from './guest-cache.js'
+
+type CacheOptions = Pick<ResolvedOptions, 'cacheDir' | 'cacheKeepDays'>
 
 /** Which of Debian's kernels: `general` boots slower, and can mount folders of the host. */
 export type GuestFlavour = 'cloud' | 'general'
@@ -34,15 +41,36 @@ const built = new Map<string, Promise<Guest>>()
  * Builds it when it is missing or of another version; that takes 10 s and a Debian host, once.
  * @throws VMKitError `UNSUPPORTED` with what is missing
  */
-export function ensureGuest(cacheDir: string, flavour: GuestFlavour = 'cloud'): Promise<Guest> {
+export async function ensureGuest(options: CacheOptions, flavour: GuestFlavour = 'cloud'): Promise<Guest> {
+  const { cacheDir } = options
   const key = `${flavour} ${cacheDir}`
   const known = built.get(key)
-  if (known) return known
-  const guest = build(join(cacheDir, 'guest'), flavour)
+  if (known && (await isGuestThere(dirname((await known).kernel)))) return known
+  // Another caller may have missed it, too.
+  const other = built.get(key)
+  if (other && other !== known) return other
+  const guest = build(guestsFolder(cacheDir), flavour)
   built.set(key, guest)
   // The next caller may find what was missing.
   guest.catch(() => built.delete(key))
-  return guest
+  const found = await guest
+  await isGuestThere(dirname(found.kernel))
+  // A kernel that cannot be removed is no reason to fail.
+  await pruneGuests(options).catch(() => {})
+  return found
+}
+
+/** The guest with a kernel of the machine's own. One that went from the cache since it was found is looked for once more. */
+export async function placeGuest(options: CacheOptions, flavour: GuestFlavour, folder: MachineFolder): Promise<Guest> {
+  const place = async (): Promise<Guest> => {
+    const guest = await ensureGuest(options, flavour)
+    await copyFile(guest.initramfs, folder.initrd)
+    return { ...guest, kernel: await ownKernel(guest.kernel, folder) }
+  }
+  return place().catch((error: unknown) => {
+    if (errno(error) !== 'ENOENT') throw error
+    return place()
+  })
 }
 
 async function build(folder: string, flavour: GuestFlavour): Promise<Guest> {

@@ -1,5 +1,5 @@
 /** Makes what a machine boots from, in its folder, at create. */
-import { appendFile, chmod, copyFile, writeFile } from 'node:fs/promises'
+import { appendFile, chmod, writeFile } from 'node:fs/promises'
 import type { CallContext, MachineConfig } from '@vmkit/core/driver'
 import type { ContainerConfig } from '@vmkit/oci'
 import { createDisk, inspectDisk } from '../disk/image-file.js'
@@ -7,12 +7,16 @@ import { unsupportedField } from '../errors.js'
 import type { Host } from '../host.js'
 import type { KvmMachineOptions } from '../machine-options.js'
 import { mountsOf } from '../mounts.js'
+import { isSetByCloudInit } from '../net/attach.js'
+import { cloudNetworkConfig } from '../net/cloud-network.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import { FILES, type MachineFolder } from '../state/machine-folder.js'
+import type { MachineRecord } from '../state/store.js'
 import { AGENT_CHANNEL, guestChannels } from './channels.js'
 import { cloudInitSeed } from './cloud-init.js'
 import { cachedDisk } from './disk-cache.js'
-import { ensureGuest, GUEST_CMDLINE } from './guest.js'
+import { GUEST_CMDLINE, placeGuest } from './guest.js'
+import { keepKernel } from './guest-cache.js'
 import { readyImage } from './image-store.js'
 import { baseSize, fingerprint, makeRootDisk, useDisk } from './root-disk.js'
 import { mainCommand, processOf, runArchive, runRecords } from './run-spec.js'
@@ -25,6 +29,7 @@ export async function prepareBoot(
   options: KvmMachineOptions,
   folder: MachineFolder,
   ctx: CallContext,
+  nics: Pick<MachineRecord, 'macs' | 'attachments'>,
 ): Promise<BootPlan> {
   const { rootfs, image, disk, pull, cloudInit } = config
   if (cloudInit && (image ?? rootfs) !== undefined) {
@@ -39,16 +44,29 @@ export async function prepareBoot(
     await useDisk(async () => ({ disk: await rootfsDisk(host, rootfs, disk?.size, ctx) }), folder, disk?.size)
     return bootRoot(host, config, options, folder, {})
   }
-  return bootDisk(config, folder)
+  return bootDisk(config, folder, networkConfigOf(config, options, nics))
 }
 
-async function bootDisk(config: MachineConfig, folder: MachineFolder): Promise<BootPlan> {
+/** What cloud-init is to set up where nobody said it; by itself it knows of one NIC. */
+function networkConfigOf(
+  config: MachineConfig,
+  { network }: KvmMachineOptions,
+  { macs, attachments = [] }: Pick<MachineRecord, 'macs' | 'attachments'>,
+): string | undefined {
+  if (!isSetByCloudInit(config)) return config.cloudInit?.networkConfig
+  return cloudNetworkConfig(network?.kind === 'none' ? undefined : macs[0], attachments)
+}
+
+async function bootDisk(config: MachineConfig, folder: MachineFolder, networkConfig: string | undefined): Promise<BootPlan> {
   const { kernel, disk, cloudInit } = config
   if (!kernel && !disk) throw unsupportedField('config', 'it names nothing to boot')
   refuseProcess(config)
-  const seed = cloudInit && cloudInitSeed(config, folder.id)
+  const seed =
+    cloudInit &&
+    cloudInitSeed({ name: config.name, cloudInit: { ...cloudInit, ...(networkConfig === undefined ? {} : { networkConfig }) } }, folder.id)
   const base = disk?.image === undefined ? undefined : await inspectDisk(disk.image, 'config.disk.image')
   if (disk) await createDisk({ path: folder.disk, ...(disk.size === undefined ? {} : { size: disk.size }), ...(base ? { base } : {}) })
+  if (kernel) await keepKernel(kernel.path)
   if (seed) await writeFile(folder.seed, seed, { mode: 0o600, flag: 'wx' })
   return {
     kind: kernel ? 'kernel' : 'disk',
@@ -91,13 +109,13 @@ function rootfsDisk({ options }: Host, rootfs: string, wanted: number | undefine
 
 /** A machine whose root is an ext4 disk and whose command is told to the vmkit guest. */
 async function bootRoot(
-  { options: { cacheDir } }: Host,
+  { options }: Host,
   config: MachineConfig,
   { network = { kind: 'user' } }: KvmMachineOptions,
   folder: MachineFolder,
   image: ContainerConfig,
 ): Promise<BootPlan> {
-  const guest = await ensureGuest(cacheDir, mountsOf(config).length > 0 ? 'general' : 'cloud')
+  const flavour = mountsOf(config).some(({ kind }) => kind === '9p') ? 'general' : 'cloud'
   const channels = guestChannels(config.tty)
   const records = runRecords(config, image, {
     root: ROOT_SERIAL,
@@ -105,7 +123,7 @@ async function bootRoot(
     shares: mountsOf(config),
     nics: network.kind === 'none' ? [] : [network.kind === 'user' ? 'user' : 'dhcp'],
   })
-  await copyFile(guest.initramfs, folder.initrd)
+  const guest = await placeGuest(options, flavour, folder)
   // It holds the machine's environment.
   await chmod(folder.initrd, 0o600)
   await appendFile(folder.initrd, runArchive(records, config.files))

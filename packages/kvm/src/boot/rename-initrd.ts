@@ -3,7 +3,7 @@ import { appendFile, readFile, writeFile } from 'node:fs/promises'
 import { VMKitError } from '@vmkit/core/driver'
 import { DRIVER } from '../errors.js'
 import { cpioArchive } from './cpio.js'
-import { encodeRecords } from './run-spec.js'
+import { decodeRecords, encodeRecords, type Records } from './run-spec.js'
 
 const HEADER_LENGTH = 110
 const SPEC = 'spec'
@@ -13,6 +13,11 @@ export async function renameInitrd(from: string, to: string, hostname: string): 
   const initrd = await readFile(from)
   await writeFile(to, initrd, { mode: 0o600, flag: 'wx' })
   await appendFile(to, cpioArchive([{ name: SPEC, content: Buffer.concat([lastSpec(initrd), encodeRecords([['hostname', hostname]])]) }]))
+}
+
+/** What the machine runs. */
+export function lastRecords(initrd: Buffer): Records {
+  return decodeRecords(lastSpec(initrd))
 }
 
 /** Of the archives as `cpio.ts` writes them, behind what the kernel is given compressed. */

@@ -1,6 +1,6 @@
 /** The side that a machine comes to. Nothing of it is listed before it is whole. */
 import { randomBytes } from 'node:crypto'
-import { rmSync, statSync } from 'node:fs'
+import { createReadStream, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { type CallContext, invalidConfig, type MachineRef, type MigrationOffer, type MigrationTicket, VMKitError } from '@vmkit/core/driver'
@@ -8,16 +8,19 @@ import { check } from '../create.js'
 import { createDisk } from '../disk/image-file.js'
 import { addLayer } from '../disk/layers.js'
 import { withTops } from '../disk/own-disks.js'
-import { DRIVER, notFound } from '../errors.js'
+import { DRIVER, notFound, unsupportedField } from '../errors.js'
 import type { Host } from '../host.js'
 import { endUnseen, launchRun } from '../lifecycle.js'
 import { machineOptions } from '../machine-options.js'
 import { missingOf } from '../missing.js'
+import type { Attachment } from '../net/address.js'
+import { checkNetworks, claimAddresses, releaseAddresses } from '../net/attach.js'
 import type { MachineSpec } from '../qemu/machine-spec.js'
 import type { Qmp } from '../qmp/client.js'
 import { record } from '../state/journal.js'
 import type { MachineFolder } from '../state/machine-folder.js'
 import { type MachineRecord, newIdentity } from '../state/store.js'
+import { fillVolume, placeVolumes, refuseTakenVolumes, volumeFile } from '../volumes.js'
 import type { Listening, Offer, Ticket } from './offer.js'
 import { setCapabilities, untilArrived } from './outgoing.js'
 import { credentialsObject } from './tls.js'
@@ -31,6 +34,7 @@ interface Incoming {
   uuid: string
   folder: MachineFolder
   server: WireServer
+  attachments: Attachment[]
   record?: MachineRecord
   offer?: Offer
   qmp?: Qmp
@@ -58,19 +62,28 @@ export function incomings(host: Host): Incomings {
     await incoming.qmp?.close()
     await endUnseen(incoming.folder)
     host.store.abandon(id)
+    releaseAddresses(host, { id, config: incoming.ticket.config })
   }
 
   return {
     cancel,
     async prepare({ config, live }, ctx) {
       check(config, machineOptions(config))
+      checkNetworks(host, config)
+      if (live && config.networks.length > 0)
+        throw unsupportedField('config.networks', 'its memory holds the addresses that it has on the host that it leaves', {
+          operation: 'migrate',
+          capability: 'migrate.live',
+        })
+      refuseTakenVolumes(host.store, config)
       await host.qemu()
       host.store.cleanUp()
       const { id, uuid } = newIdentity()
       const folder = host.store.prepare(id, config.name)
       const secret = randomBytes(16).toString('hex')
-      const incoming: Partial<Incoming> & Pick<Incoming, 'folder' | 'uuid'> = { folder, uuid, arrived: false }
+      const incoming: Partial<Incoming> & Pick<Incoming, 'folder' | 'uuid'> = { folder, uuid, attachments: [], arrived: false }
       try {
+        incoming.attachments = await claimAddresses(host, id, config, ctx.signal)
         ctx.signal.throwIfAborted()
         const at = migration.host === undefined ? { path: join(folder.path, SOCKETS.control) } : { host: migration.host, port: 0 }
         incoming.server = await listen(at, secret, migration.tls, {
@@ -83,6 +96,7 @@ export function incomings(host: Host): Incomings {
       } catch (error) {
         incoming.server?.close()
         host.store.abandon(id)
+        releaseAddresses(host, { id, config })
         throw error
       }
     },
@@ -90,7 +104,7 @@ export function incomings(host: Host): Incomings {
       const incoming = open.get(id)
       if (!incoming?.arrived || !incoming.record)
         throw notFound(id).with({ hint: 'The machine never arrived: run migrateOut on the source first' })
-      const machine = host.store.appear(incoming.record)
+      const machine = appearWithVolumes(host, incoming.folder, incoming.record)
       open.delete(id)
       incoming.server.close()
       await incoming.qmp?.close()
@@ -135,7 +149,7 @@ async function receive(host: Host, incoming: Incoming, method: string, args: Rec
         // QEMU takes `cont` before the last byte was read, and goes on when it was.
         if (args.run === true) await incoming.qmp.execute('cont')
         else await untilArrived(incoming.qmp, new AbortController().signal)
-      }
+      } else await unpackVolumes(incoming)
       incoming.arrived = true
       return null
     }
@@ -150,11 +164,29 @@ async function receive(host: Host, incoming: Incoming, method: string, args: Rec
   }
 }
 
+async function unpackVolumes({ folder, ticket }: Incoming): Promise<void> {
+  for (const index of ticket.config.volumes.keys()) {
+    const tar = join(folder.path, volumeFile(index))
+    await fillVolume(folder, index, createReadStream(tar), new AbortController().signal)
+    rmSync(tar)
+  }
+}
+
+function appearWithVolumes(host: Host, folder: MachineFolder, found: MachineRecord) {
+  const undo = placeVolumes(host.store, folder, found.config)
+  try {
+    return host.store.appear(found)
+  } catch (error) {
+    undo()
+    throw error
+  }
+}
+
 function takeOffer(incoming: Incoming, offer: Offer): null {
-  const { ticket, uuid } = incoming
+  const { ticket, uuid, attachments } = incoming
   const { boot, macs, createdAt } = offer
   incoming.offer = offer
-  incoming.record = { id: ticket.id, name: ticket.config.name, createdAt, uuid, macs, config: ticket.config, boot }
+  incoming.record = { id: ticket.id, name: ticket.config.name, createdAt, uuid, macs, attachments, config: ticket.config, boot }
   return null
 }
 

@@ -1,6 +1,8 @@
 /** The side that a machine leaves. */
+import { createWriteStream } from 'node:fs'
 import { link, rm, stat } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import { type CallContext, invalidConfig, type MigrationStats, type MigrationTicket } from '@vmkit/core/driver'
 import { chainOf, shareLayers } from '../disk/layers.js'
 import { ownDisks } from '../disk/own-disks.js'
@@ -16,6 +18,7 @@ import { specOf } from '../spec.js'
 import { withLock } from '../state/lock.js'
 import { statusOf } from '../state/run.js'
 import type { Machine } from '../state/store.js'
+import { ensureVolumes, packVolumeNamed, volumeFile } from '../volumes.js'
 import { startMirror } from './mirror.js'
 import type { Listening, Offer, Ticket } from './offer.js'
 import { type MigrationCapability, migrate } from './outgoing.js'
@@ -69,8 +72,25 @@ async function sendCold({ host, machine, wire }: Sending, ctx: CallContext): Pro
   let bytes = 0
   if (shared) await wire.call('disks', { shared, tops })
   else bytes = await sendFiles(machine, wire, tops, ctx)
+  bytes += await sendVolumes({ host, machine, wire }, ctx)
   await wire.call('commit', { run: false })
   return { downtimeMs: 0, bytes }
+}
+
+async function sendVolumes({ host: { store }, machine, wire }: Sending, { signal, report }: CallContext): Promise<number> {
+  let bytes = 0
+  ensureVolumes(store, machine.config)
+  for (const [index, { name }] of machine.config.volumes.entries()) {
+    const file = volumeFile(index)
+    const tar = join(machine.folder.path, `${file}.tmp`)
+    try {
+      await pipeline(packVolumeNamed(store, name), createWriteStream(tar, { mode: 0o600 }), { signal })
+      bytes += await wire.send(file, tar, (current) => report({ phase: 'transfer', item: file, current, total: null, unit: 'bytes' }))
+    } finally {
+      await rm(tar, { force: true })
+    }
+  }
+  return bytes
 }
 
 async function sendLive(

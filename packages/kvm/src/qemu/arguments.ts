@@ -2,7 +2,7 @@
  * A machine's spec as QEMU's command line. JSON wherever QEMU takes it, so that no comma, quote or space of a path or a name
  * is read as syntax; `-chardev` takes none, there commas are doubled. Source: qemu(1).
  */
-import type { Chardev, DiskSpec, MachineSpec, MachineType, NicSpec } from './machine-spec.js'
+import type { Chardev, DiskSpec, MachineSpec, MachineType, NicSpec, ShareSpec } from './machine-spec.js'
 
 const MIB = 2 ** 20
 
@@ -31,11 +31,7 @@ export function machineArguments(spec: MachineSpec): string[] {
     ...spec.disks.flatMap((disk) => diskArguments(disk, type)),
     ...spec.nics.flatMap((nic) => nicArguments(nic, type)),
     ...channelArguments(spec, bus),
-    ...spec.shares.flatMap(({ tag, source, readOnly }) => [
-      '-fsdev',
-      `local,id=${tag},path=${commas(source)},security_model=none${readOnly ? ',readonly=on' : ''}`,
-      ...device({ driver: `virtio-9p-${bus}`, fsdev: tag, mount_tag: tag, id: `${tag}-device` }),
-    ]),
+    ...spec.shares.flatMap((share) => shareArguments(share, bus)),
     ...spec.pci.flatMap((pci) => device(pciDevice(pci))),
     // Memory statistics and live resizing, a source of entropy for the boot, and word of a panic.
     ...(spec.balloon === false ? [] : device({ driver: `virtio-balloon-${bus}`, id: 'balloon' })),
@@ -169,6 +165,19 @@ function channelArguments({ channels }: MachineSpec, bus: 'pci' | 'device'): str
         id: `channel${index}-device`,
       }),
     ]),
+  ]
+}
+
+function shareArguments({ tag, source, readOnly, socket }: ShareSpec, bus: 'pci' | 'device'): string[] {
+  if (socket !== undefined) {
+    return [
+      ...['-chardev', `socket,id=${tag},path=${commas(socket)}`],
+      ...device({ driver: `vhost-user-fs-${bus}`, chardev: tag, tag, id: `${tag}-device` }),
+    ]
+  }
+  return [
+    ...['-fsdev', `local,id=${tag},path=${commas(source)},security_model=none${readOnly ? ',readonly=on' : ''}`],
+    ...device({ driver: `virtio-9p-${bus}`, fsdev: tag, mount_tag: tag, id: `${tag}-device` }),
   ]
 }
 

@@ -65,6 +65,8 @@ export interface ShareSpec {
   tag: string
   source: string
   readOnly: boolean
+  /** Of a process that serves it by virtiofs, which needs shared memory; absent: QEMU itself serves it by 9p. */
+  socket?: string
 }
 
 export interface MemorySpec {

@@ -10,7 +10,11 @@ import { withTops } from '../disk/own-disks.js'
 import { abortReason, DRIVER, systemError } from '../errors.js'
 import type { Host } from '../host.js'
 import { endUnseen } from '../lifecycle.js'
+import { machineOptions } from '../machine-options.js'
 import { missingOf } from '../missing.js'
+import { claimAddresses, connectTaps, releaseAddresses, withoutAddresses } from '../net/attach.js'
+import { noteJoined, tellJoined } from '../net/names.js'
+import { nicRecords } from '../net/start-initrd.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import { record } from '../state/journal.js'
 import { withLock } from '../state/lock.js'
@@ -19,6 +23,9 @@ import { type Machine, type MachineRecord, newIdentity, newMac } from '../state/
 import { getSnapshot, type StoredSnapshot } from './records.js'
 import { openMemory, runFromMemory } from './snapshots.js'
 
+/** It is there: what is left to do cannot fail it any more. */
+const NEVER = new AbortController().signal
+
 export async function clone(host: Host, { id }: Machine, request: CloneRequest, ctx: CallContext): Promise<MachineRef> {
   const { signal } = ctx
   const { store } = host
@@ -26,6 +33,7 @@ export async function clone(host: Host, { id }: Machine, request: CloneRequest, 
   const identity = newIdentity()
   const folder = store.prepare(identity.id, request.name)
   let memory: number | undefined
+  let claimed: Pick<MachineRecord, 'id' | 'config'> | undefined
   try {
     const { source, saved, boot } = await withLock(store.get(id), 'clone', signal, async () => {
       const found = store.get(id)
@@ -38,6 +46,8 @@ export async function clone(host: Host, { id }: Machine, request: CloneRequest, 
     })
     signal.throwIfAborted()
     const config = clonedConfig(source, request)
+    claimed = { id: identity.id, config }
+    const attachments = await claimAddresses(host, identity.id, config, signal)
     const made: MachineRecord = {
       ...identity,
       name: request.name,
@@ -45,22 +55,31 @@ export async function clone(host: Host, { id }: Machine, request: CloneRequest, 
       config,
       boot,
       macs: source.macs.map(() => newMac()),
+      attachments,
     }
     const machine: Machine = { ...made, folder }
     if (memory !== undefined && saved.spec) {
       await runFromMemory(host, machine, { spec: saved.spec, memory, ...(saved.template ? { ram: FILES.mapped } : {}) }, signal)
       // Its QEMU has it open.
       rmSync(folder.mapped, { force: true })
-      const macs = source.macs.map((from, index) => ({ from, to: machine.macs[index] as string }))
-      await changeIdentity(machine, { hostname: machine.name, macs }, signal)
+      const [from, to] = [macsOf(source), macsOf(machine)]
+      const macs = from.map((mac, index) => ({ from: mac, to: to[index] as string }))
+      // Until then nobody in its networks hears it: it believes that it is its origin.
+      await changeIdentity(machine, { hostname: machine.name, macs, nics: nicRecords(attachments) }, signal)
+      await connectTaps(host, machine, signal)
     }
     store.appear(made)
     record(host.options.stateDir, machine, { type: 'created' })
+    if (memory !== undefined) {
+      noteJoined(machine)
+      await tellJoined(host, machine, NEVER)
+    }
     const missing = missingOf(machine)
     return { id: machine.id, ...(missing ? { missing } : {}) }
   } catch (error) {
     await endUnseen(folder)
     store.abandon(identity.id)
+    if (claimed) releaseAddresses(host, claimed)
     throw signal.aborted ? abortReason(signal) : systemError(error, { operation: 'clone' })
   } finally {
     if (memory !== undefined) closeSync(memory)
@@ -85,7 +104,13 @@ function refuseWithoutAgent({ id, boot }: Machine, { spec }: StoredSnapshot): vo
 function clonedConfig({ config }: Machine, { name, labels }: CloneRequest): MachineConfig {
   const { ttl: _ttl, ...lasting } = config
   const own = Object.fromEntries(Object.entries(config.labels).filter(([key]) => !key.startsWith('vmkit.')))
-  return { ...lasting, name, labels: { ...own, ...labels } }
+  return { ...lasting, name, labels: { ...own, ...labels }, networks: withoutAddresses(config.networks) }
+}
+
+/** Of all NICs that the guest has. */
+function macsOf({ config, macs, attachments = [] }: Machine): string[] {
+  const isOnlyNamed = machineOptions(config).network?.kind === 'none'
+  return [...(isOnlyNamed ? [] : macs), ...attachments.map(({ mac }) => mac)]
 }
 
 /** Layers by hard links, under a top of the clone's own; what is only read by a link, too. */

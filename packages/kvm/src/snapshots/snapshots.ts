@@ -8,6 +8,8 @@ import { DRIVER, invalidState, systemError } from '../errors.js'
 import type { Host } from '../host.js'
 import { end, launchRun } from '../lifecycle.js'
 import { setCapabilities, untilArrived } from '../migrate/outgoing.js'
+import { connectTaps } from '../net/attach.js'
+import { noteJoined, tellJoined } from '../net/names.js'
 import { FIRST_INHERITED_FD } from '../qemu/launch.js'
 import type { MachineSpec } from '../qemu/machine-spec.js'
 import type { Qmp } from '../qmp/client.js'
@@ -169,7 +171,10 @@ async function restoreMemory(host: Host, machine: Machine, saved: StoredSnapshot
   const memory = openMemory(saved)
   try {
     const { path } = machine.folder
-    await runFromMemory(host, machine, { spec, memory, ...(saved.template ? { ram: relative(path, saved.ramFile) } : {}) }, signal)
+    const from: Saved = { spec, memory, ...(saved.template ? { ram: relative(path, saved.ramFile) } : {}) }
+    await runFromMemory(host, machine, from, signal, () => connectTaps(host, machine, signal))
+    noteJoined(machine)
+    await tellJoined(host, machine, signal)
   } finally {
     closeSync(memory)
   }
@@ -193,14 +198,21 @@ export interface Saved {
   ram?: string
 }
 
-/** Starts a machine in the middle of its life. */
-export async function runFromMemory(host: Host, machine: Machine, { spec: saved, memory, ram }: Saved, signal: AbortSignal): Promise<void> {
+/** Starts a machine in the middle of its life. `ready` comes before the guest goes on. */
+export async function runFromMemory(
+  host: Host,
+  machine: Machine,
+  { spec: saved, memory, ram }: Saved,
+  signal: AbortSignal,
+  ready?: () => Promise<void>,
+): Promise<void> {
   const adapt = (spec: MachineSpec): MachineSpec => savedMachine(spec, saved, machine, ram)
   const { qmp, run } = await launchRun(host, machine, adapt, signal, [memory])
   try {
     await setCapabilities(qmp, ram === undefined ? [] : ['x-ignore-shared'])
     await qmp.execute('migrate-incoming', { uri: `fd:${FIRST_INHERITED_FD}` })
     await untilArrived(qmp, signal)
+    await ready?.()
     await qmp.execute('cont', {}, { signal })
   } catch (error) {
     await end(host, machine, run, new AbortController().signal)

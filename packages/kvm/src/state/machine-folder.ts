@@ -33,8 +33,14 @@ export const FILES = {
   /** The guest's own report of how its main process ended: `{"code":7}` or `{"signal":9}`, of the last run. */
   exit: 'exit.json',
   disk: 'disk.qcow2',
+  /** What it boots, where that is the vmkit guest or came in a bundle. */
+  kernel: 'kernel',
   /** The vmkit guest's initramfs with what this machine runs. */
   initrd: 'initrd.img',
+  /** The same with the networks of one start, while QEMU reads it. */
+  startInitrd: 'start.img',
+  /** It runs in its networks; whoever sees its end first takes it away and tells the others. */
+  joined: 'joined',
   /** What cloud-init reads. */
   seed: 'seed.iso',
   /** The memory of a machine that is a template, while it runs. */

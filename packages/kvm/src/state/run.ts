@@ -27,6 +27,8 @@ export interface Run {
   memory?: number
   /** By which the host limits its QEMU. */
   group?: Group
+  /** Those that serve it folders by virtiofs. */
+  daemons?: Identity[]
   /** Its memory is the file of a template; absent where it maps another's. */
   isTemplate?: boolean
   /** Of the screen, where one is asked for. */

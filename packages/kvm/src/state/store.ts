@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { type MachineConfig, VMKitError } from '@vmkit/core/driver'
 import { errno, type Identity, isAlive, ownIdentity, readJson, signalProcess, writeJson } from '@vmkit/core/state-folder'
 import { DRIVER, notFound, systemError } from '../errors.js'
+import type { Attachment } from '../net/address.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import { type MachineFolder, machineFolder } from './machine-folder.js'
 import type { Run } from './run.js'
@@ -27,6 +28,8 @@ export interface MachineRecord {
   macs: string[]
   config: MachineConfig
   boot: BootPlan
+  /** Named networks, in the order of `config.networks`. */
+  attachments?: Attachment[]
 }
 
 /** A machine and where it lives. */
@@ -39,8 +42,8 @@ export interface Store {
   /** Builds a machine out of sight and makes it appear at once. What `fill` rejects with is the outcome, and nothing is left.
    * @throws `ALREADY_EXISTS` */
   add(
-    record: Omit<MachineRecord, 'boot' | 'macs'>,
-    fill: (folder: MachineFolder) => Promise<Pick<MachineRecord, 'boot' | 'macs'>>,
+    record: Omit<MachineRecord, 'boot' | 'macs' | 'attachments'>,
+    fill: (folder: MachineFolder) => Promise<Pick<MachineRecord, 'boot' | 'macs' | 'attachments'>>,
   ): Promise<Machine>
   /** @throws `NOT_FOUND` */
   get(id: string): Machine
@@ -50,6 +53,8 @@ export interface Store {
   appear(record: MachineRecord): Machine
   /** Instead of the second half: ends what runs of it, and leaves nothing. */
   abandon(id: string): void
+  /** Whether there is such a machine, or a program that lives makes it. */
+  holds(id: string): boolean
   /** The id of an id or name. @throws `NOT_FOUND` */
   find(idOrName: string): string
   list(name?: string): Machine[]
@@ -168,6 +173,17 @@ export function store(stateDir: string): Store {
       } catch (error) {
         discard(record.id)
         throw systemError(error, { operation: 'create' })
+      }
+    },
+    holds(id) {
+      // In this order: whoever builds takes its note away only after the machine is there.
+      const builder = ID.test(id) ? readJson<Identity>(join(pending, id)) : undefined
+      if (builder && isAlive(builder)) return true
+      try {
+        return get(id).id === id
+      } catch (error) {
+        if (error instanceof VMKitError && error.code === 'NOT_FOUND') return false
+        throw error
       }
     },
     find(idOrName) {

@@ -8,6 +8,8 @@ import { dial } from '../../qmp/dial.js'
 export interface AgentClient {
   /** @throws VMKitError `GUEST_ERROR` with the agent's words */
   call<T>(command: string, args?: Record<string, unknown>): Promise<T>
+  /** For a command that is answered only when it is refused, such as `guest-shutdown`. @throws as `call` */
+  tell(command: string): Promise<void>
   close(): void
 }
 
@@ -63,14 +65,21 @@ export async function connectAgent(path: string, signal: AbortSignal): Promise<A
     }
   }
 
+  async function answerTo<T>(command: string): Promise<T> {
+    const answer = await line(signal)
+    if (answer.error) throw new VMKitError('GUEST_ERROR', `The guest agent refused ${command}: ${answer.error.desc}`, { driver: DRIVER })
+    return answer.return as T
+  }
+
   const client: AgentClient = {
-    async call<T>(command: string, args?: Record<string, unknown>) {
+    call<T>(command: string, args?: Record<string, unknown>) {
       socket.write(`${JSON.stringify({ execute: command, ...(args ? { arguments: args } : {}) })}\n`)
-      const answer = await line(signal)
-      if (answer.error) {
-        throw new VMKitError('GUEST_ERROR', `The guest agent refused ${command}: ${answer.error.desc}`, { driver: DRIVER })
-      }
-      return answer.return as T
+      return answerTo<T>(command)
+    },
+    async tell(command) {
+      // The first answer is to the one or to the other.
+      for (const execute of [command, 'guest-ping']) socket.write(`${JSON.stringify({ execute })}\n`)
+      await answerTo(command)
     },
     close: () => void socket.destroy(),
   }

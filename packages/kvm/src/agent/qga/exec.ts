@@ -1,48 +1,13 @@
 /** Commands through QEMU's guest agent, which collects their output and gives it at their end. */
 import { constants } from 'node:os'
-import {
-  type ByteSink,
-  channel,
-  type ExecExit,
-  type ExecRequest,
-  type ExecSession,
-  limitOf,
-  type OutputChunk,
-  VMKitError,
-} from '@vmkit/core/driver'
-import { abortReason, DRIVER, invalidState } from '../../errors.js'
-import { isRunAlive, statusOf } from '../../state/run.js'
+import { type ByteSink, channel, type ExecExit, type ExecRequest, type ExecSession, type OutputChunk, VMKitError } from '@vmkit/core/driver'
+import { DRIVER } from '../../errors.js'
 import type { Machine } from '../../state/store.js'
 import { signalNumber } from '../session.js'
-import { type AgentClient, connectAgent } from './client.js'
+import { withAgent } from './conversation.js'
 
-/** An agent that is there answers in milliseconds; one that is about to start, in the seconds of a boot. */
-const ANSWER_MS = 10_000
 const POLL_MS = [5, 10, 20, 40, 80, 160, 250]
 const SIGNAL_POLL_MS = 5
-
-/** One conversation; others wait for its end, so it is short. */
-async function withAgent<T>(machine: Machine, signal: AbortSignal, task: (agent: AgentClient) => Promise<T>): Promise<T> {
-  const { run, state } = statusOf(machine.folder)
-  if (!run || !isRunAlive(run)) throw invalidState(machine.id, 'reach the agent of', state)
-  using limit = limitOf(signal, ANSWER_MS)
-  const agent = await connectAgent(machine.folder.agent, limit.signal).catch((error: unknown) => {
-    if (signal.aborted) throw abortReason(signal)
-    if (!limit.isOver()) throw error
-    throw new VMKitError('GUEST_ERROR', `No guest agent answers in the machine within ${ANSWER_MS / 1000} s`, {
-      driver: DRIVER,
-      vmId: machine.id,
-      retryable: true,
-      hint: 'Install and start qemu-guest-agent in it, or wait until it has booted',
-      cause: error,
-    })
-  })
-  try {
-    return await task(agent)
-  } finally {
-    agent.close()
-  }
-}
 
 interface ExecStatus {
   exited: boolean
@@ -50,6 +15,8 @@ interface ExecStatus {
   signal?: number
   'out-data'?: string
   'err-data'?: string
+  'out-truncated'?: boolean
+  'err-truncated'?: boolean
 }
 
 /** A session of its own, for all it starts, so that it can be ended as a whole; in the folder that was asked for. */
@@ -104,7 +71,8 @@ export async function agentExec(machine: Machine, request: ExecRequest, signal: 
     ] as const) {
       if (data !== undefined) void output.write({ source, data: Buffer.from(data, 'base64') })
     }
-    output.end()
+    // What is missing must not pass for the whole.
+    output.end(status['out-truncated'] || status['err-truncated'] ? truncated(machine) : undefined)
     return status.signal === undefined
       ? { exitCode: status.exitcode ?? null, signal: null }
       : { exitCode: null, signal: nameOf(status.signal) }
@@ -157,6 +125,15 @@ export async function agentExec(machine: Machine, request: ExecRequest, signal: 
       await ended.catch(() => {})
     },
   }
+}
+
+function truncated({ id }: Machine): VMKitError {
+  return new VMKitError('GUEST_ERROR', 'The guest agent keeps the first 16 MiB of a stream only, and the command wrote more', {
+    driver: DRIVER,
+    operation: 'exec',
+    vmId: id,
+    hint: 'Let it write to a file, and read that by files.readStream()',
+  })
 }
 
 function pause(ms: number): Promise<void> {
