@@ -91,6 +91,11 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
       stderr: 'b c\n',
     })
     console.info(`a command by the guest agent: ${Date.now() - startedAt} ms`)
+    expect(await machines.driver.guestInfo(vm.id)).toMatchObject({
+      agent: 'qemu-ga',
+      os: { id: 'debian', version: '12' },
+      machine: 'x86_64',
+    })
     // Of the packages nothing was set up; this is what `su` needs.
     const pam = 'for f in auth account password session; do echo "$f sufficient pam_permit.so" >/etc/pam.d/common-$f; done'
     expect(await vm.exec(['sh', '-c', pam])).toMatchObject({ exitCode: 0 })

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ownIdentity } from '@vmkit/core/state-folder'
@@ -115,8 +115,11 @@ describe.skipIf(!hasQemu)(`what ends without asking${why}`, () => {
     for (let index = 0; index < 100; index += 1) await machines.create({ ...tiny, name: `m${index}` })
     const running = await machines.manager.driver('kvm').get('m0')
     await running.start()
+    // QMP is root in the machine: nobody else may come near its sockets.
+    const path = String((await running.info()).details?.folder)
+    for (const shut of [path, join(path, '..')]) expect(statSync(shut).mode & 0o777).toBe(0o700)
     // Somebody holds QEMU's only line: a list that asked it would wait.
-    const held = await connectQmp(join(String((await running.info()).details?.folder), 'qmp.sock'))
+    const held = await connectQmp(join(path, 'qmp.sock'))
     const startedAt = performance.now()
     const list = await machines.manager.driver('kvm').list()
     console.log(`a list of 100 machines took ${(performance.now() - startedAt).toFixed(1)} ms`)

@@ -1,9 +1,11 @@
-import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, createReadStream, createWriteStream, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { imageFromFolder, writeLayout } from '@vmkit/oci'
+import { pipeline } from 'node:stream/promises'
+import { imageFromFolder, writeArchive, writeLayout } from '@vmkit/oci'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { makeRoot } from './guest-root.js'
+import { ownCache } from './kit-images.js'
 import { bench, requireQemu } from './support.js'
 
 const hasQemu = await requireQemu()
@@ -35,7 +37,7 @@ describe.skipIf(!hasQemu)(`an OCI image as a machine${hasQemu ? '' : ' (not run:
   })
 
   it('runs what the image says, and what the config says instead', { timeout: 90_000 }, async () => {
-    await using machines = bench({ cacheDir: join(work, 'cache') })
+    await using machines = bench({ cacheDir: ownCache(join(work, 'cache')) })
     const vm = await machines.create({
       name: 'image',
       image: layout,
@@ -64,5 +66,25 @@ describe.skipIf(!hasQemu)(`an OCI image as a machine${hasQemu ? '' : ' (not run:
     const sizes: string[] = []
     for await (const { text } of bigger.logs()) sizes.push(text)
     expect(Number(sizes[0]?.trim().split(/\s+/)[1])).toBeGreaterThan(2800)
+  })
+
+  it('is made of an archive, by its path or by its name, and is not removed while a machine uses it', { timeout: 60_000 }, async () => {
+    const cacheDir = ownCache(join(work, 'archived'))
+    await using machines = bench({ cacheDir })
+    const driver = machines.manager.driver('kvm')
+    await driver.probe()
+    if (!driver.supports('images')) throw new Error(driver.missing.images)
+    const archive = join(work, 'saved.tar')
+    await using image = await imageFromFolder(root, { reference: 'example.com/saved:1', config: { Cmd: ['sh'] } })
+    await pipeline(writeArchive(image), createWriteStream(archive))
+    const byPath = await machines.create({ name: 'path', image: archive })
+    const { reference } = await driver.images.import(createReadStream(archive))
+    const byName = await machines.create({ name: 'name', image: reference, pull: 'never' })
+    await expect(driver.images.remove(reference)).rejects.toMatchObject({ code: 'CONFLICT' })
+    await byName.delete()
+    await byPath.delete()
+    await driver.images.remove(reference)
+    expect(await driver.images.list()).toEqual([])
+    expect(readdirSync(join(cacheDir, 'disks'))).toEqual([])
   })
 })

@@ -7,6 +7,7 @@ import { type ConformanceOptions, shellCommand, type Workload } from '@vmkit/con
 import { afterAll, beforeAll, describe, it } from 'vitest'
 import { type KvmOptions, kvm } from '../src/driver.js'
 import { makeRoot } from './guest-root.js'
+import { kitImages, ownCache, pushKitImage } from './kit-images.js'
 
 /** The kit's commands, but busybox's nc wants other options. */
 function command(workload: Workload): string[] {
@@ -17,18 +18,24 @@ function command(workload: Workload): string[] {
 /** State folders of its own, which are gone after the tests. */
 export function fixture(given: Pick<KvmOptions, 'binary'> = {}): ConformanceOptions {
   const root = makeRoot()
-  const [stateDir, targetDir] = ['kit', 'target'].map((name) => mkdtempSync(join(tmpdir(), `vmkit-kvm-${name}-`))) as [string, string]
-  afterAll(() => {
-    for (const folder of [root, stateDir, targetDir]) rmSync(folder, { recursive: true, force: true })
+  const folder = (name: string): string => mkdtempSync(join(tmpdir(), `vmkit-kvm-${name}-`))
+  const [stateDir, targetDir, cache] = [folder('kit'), folder('target'), folder('cache')]
+  const images = kitImages(root)
+  beforeAll(async () => {
+    if (images) await pushKitImage(root, images.reference)
   })
-  const options = { ...given, stateDir }
+  afterAll(() => {
+    for (const path of [root, stateDir, targetDir, cache]) rmSync(path, { recursive: true, force: true })
+  })
+  const options = { ...given, stateDir, cacheDir: ownCache(cache) }
   return {
     runner: { describe, it, before: beforeAll, after: afterAll },
     createDriver: () => kvm(options),
-    createTarget: () => kvm({ ...given, stateDir: targetDir }),
+    createTarget: () => kvm({ ...options, stateDir: targetDir }),
     child: { module: fileURLToPath(new URL('../dist/driver.js', import.meta.url)), export: 'kvm', options },
     machine: (workload) => ({ rootfs: root, memory: '128MiB', command: command(workload) }),
     command,
+    ...(images ? { images } : {}),
     limits: { cpus: 1, memory: 96 * 2 ** 20 },
     // Every machine boots a kernel, which takes seconds where the processor is emulated.
     patience: 3,

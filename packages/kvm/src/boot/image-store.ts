@@ -40,17 +40,25 @@ export async function readyImage(
 ): Promise<ReadyImage> {
   const field = { ...errors, operation: 'create', field: 'config.image' }
   const bytes = baseSize(size)
-  const { openImage, parseReference } = await import('@vmkit/oci')
   if (isPath(image)) {
+    const { openImage } = await import('@vmkit/oci')
     await using source = await openImage(image, { signal: ctx.signal, errors: field })
     return { digest: source.descriptor.digest, config: source.config.config ?? {}, disk: await diskOf(host, source, bytes, ctx) }
   }
-  const reference = parseReference(image, field).canonical
+  const reference = await canonicalName(image, field)
   const known = pull === 'always' ? undefined : await readNote(host, reference)
   const disk = known && diskPath(host.options.cacheDir, keyOf(known.digest, bytes))
   if (disk !== undefined && (await isThere(disk))) return { ...(known as Note), disk }
   if (pull === 'never') throw notHere(reference, field)
   return fetchImage(host, { reference, policy: 'always' }, bytes, ctx)
+}
+
+/** Docker takes `UPPER/case` for a host called UPPER; whoever writes that means a repository. @throws VMKitError `INVALID_CONFIG` */
+async function canonicalName(reference: string, details: { field: string; operation?: string }): Promise<string> {
+  const { parseReference } = await import('@vmkit/oci')
+  const { registry, canonical } = parseReference(reference, { ...errors, ...details })
+  if (registry === registry.toLowerCase() || /[.:]/.test(registry)) return canonical
+  throw invalidConfig(details.field, 'a reference whose repository is in lower case', reference, { ...errors, ...details })
 }
 
 /** A reference never begins like a path or one of the prefixes of a path. */
@@ -129,10 +137,7 @@ async function readNote(host: Host, reference: string): Promise<Note | undefined
 const infoOf = ({ reference, digest, sizeBytes, createdAt }: Note): ImageInfo => ({ reference, id: digest, sizeBytes, createdAt })
 
 export function kvmImages(host: Host): DriverImages {
-  async function canonical(reference: string): Promise<string> {
-    const { parseReference } = await import('@vmkit/oci')
-    return parseReference(reference, { ...errors, field: 'reference' }).canonical
-  }
+  const canonical = (reference: string): Promise<string> => canonicalName(reference, { field: 'reference' })
 
   async function notes(): Promise<Note[]> {
     const names = await readdir(notesFolder(host)).catch(() => [])
