@@ -77,6 +77,8 @@ export interface Containerd {
   readonly leases: ServiceClient<typeof Leases>
   readonly events: ServiceClient<typeof Events>
   readonly introspection: ServiceClient<typeof Introspection>
+  /** Any other service, over the same connection: for descriptions that are loaded when they are needed. */
+  service<S extends GenService<GenServiceMethods>>(description: S): ServiceClient<S>
   /** Messages for `Any` fields, and those that come in them. */
   readonly pack: typeof pack
   readonly unpack: typeof unpack
@@ -132,6 +134,7 @@ export function connect(options: ConnectionOptions): Containerd {
     leases: service(wire, Leases),
     events: service(wire, Events),
     introspection: service(wire, Introspection),
+    service: (description) => service(wire, description),
     pack,
     unpack,
     close() {

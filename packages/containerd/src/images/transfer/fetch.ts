@@ -28,7 +28,7 @@ export async function fetchByTransfer(containerd: Containerd, fetch: Fetch, ctx:
   const { reference, source, credentials, snapshotter, lease } = fetch
   const { signal } = ctx
   await keepUploads(containerd, source.manifest.layers, signal)
-  const client = openTransfer(containerd.options)
+  const client = openTransfer(containerd)
   try {
     const call = { signal, lease }
     const progress = await open(client, call, (stream) => passProgress(stream, source.manifest, ctx))
