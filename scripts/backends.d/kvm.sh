@@ -3,7 +3,7 @@
 
 # kmod, cpio, lz4 and xz build the guest; e2fsprogs and fakeroot make disks; debootstrap makes the Debian of the cloud-init test.
 kvm_install() {
-  apt_install qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu kmod cpio lz4 xz-utils e2fsprogs fakeroot debootstrap busybox-static
+  apt_install qemu-system-x86 qemu-utils ovmf seabios ipxe-qemu kmod cpio lz4 xz-utils e2fsprogs fakeroot debootstrap busybox-static iproute2
   kvm_build cloud >/dev/null
   kvm_build general >/dev/null
 }

@@ -19,7 +19,9 @@ import { restartPolicy } from './restart.js'
 import { runtimeOptions } from './runtime.js'
 import { prepareRootfs, removeRootfs, rootfsKey } from './snapshots/rootfs.js'
 import { buildSpec, type ImageProcess, workdirOf } from './spec/build.js'
+import { ALL_CAPABILITIES } from './spec/defaults.js'
 import { hostDevices } from './spec/devices.js'
+import { hostCapabilities } from './spec/host-capabilities.js'
 import { hostsFile, resolvConf } from './spec/host-files.js'
 import { type Accounts, needsAccounts, resolveUser } from './spec/users.js'
 import { machineFolder, netnsPath, privateFolder, removeFolder } from './state-dir.js'
@@ -64,7 +66,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
   // The claim tells a folder that is being made from one whose maker was killed.
   return withLock({ id, folder: folder.path }, 'create', ctx.signal, async () => {
     const key = rootfsKey(uid)
-    const undo: (() => unknown)[] = [() => removeFolder(folder)]
+    const undo: (() => unknown)[] = []
     try {
       const volumes = ensureVolumes(host, config)
       undo.unshift(volumes.undo)
@@ -118,6 +120,8 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
           cgroupsPath: record.cgroupsPath,
           hasSwap: cgroupTraits().swap,
           arch: process.arch,
+          // A sandbox has a kernel of its own, which has them all.
+          grantable: variation.sandboxed ? () => ALL_CAPABILITIES : hostCapabilities,
           annotations,
         })
         ctx.signal.throwIfAborted()
@@ -148,10 +152,21 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
       ctx.signal.throwIfAborted()
       return id
     } catch (error) {
-      for (const step of undo) await (async () => step())().catch(() => {})
+      if (await isUndone(undo)) removeFolder(folder)
       throw error
     }
   })
+}
+
+/** What a daemon that is gone could not take back is remembered by the folder, and goes with a later `list`. */
+async function isUndone(steps: readonly (() => unknown)[]): Promise<boolean> {
+  let isDone = true
+  for (const step of steps) {
+    await (async () => step())().catch(() => {
+      isDone = false
+    })
+  }
+  return isDone
 }
 
 /** Both are awaited, also when one of them fails. */

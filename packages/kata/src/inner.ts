@@ -1,5 +1,5 @@
-import type { LazyDriver } from '@vmkit/core/driver'
+import type { LazyDriver, VMDriver } from '@vmkit/core/driver'
 import type { KataCapabilities } from './capabilities.js'
 
 /** The containerd driver with Kata's claims. */
-export type Inner = LazyDriver<KataCapabilities>
+export type Inner = LazyDriver<KataCapabilities> & Required<Pick<VMDriver, 'find'>>

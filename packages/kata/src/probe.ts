@@ -5,7 +5,8 @@ import { NEVER } from './capabilities.js'
 import { type KataConfig, readKataConfig } from './kata-config.js'
 import type { OwnOptions } from './options.js'
 import { BLOCK_SNAPSHOTTERS, whyNoFolders } from './refusals.js'
-import { findConfig, findShim, runtimeName, type ShimVersion, shimVersion } from './shim.js'
+import { runtimeName } from './runtime-name.js'
+import { findConfig, findShim, type ShimVersion, shimVersion } from './shim.js'
 
 /** What this host has of Kata. */
 export interface KataHost {

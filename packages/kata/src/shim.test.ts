@@ -2,7 +2,8 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { findConfig, findShim, parseVersion, runtimeName, shimBinary, shimVersion } from './shim.js'
+import { runtimeName } from './runtime-name.js'
+import { findConfig, findShim, parseVersion, shimBinary, shimVersion } from './shim.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'vmkit-kata-test-'))
 afterAll(() => rmSync(folder, { recursive: true }))

@@ -13,11 +13,6 @@ export interface ShimVersion {
   version?: string
 }
 
-/** `kata` → `io.containerd.kata.v2`, `kata-qemu` → `io.containerd.kata-qemu.v2`; whole names and paths stay. */
-export function runtimeName(runtime: string): string {
-  return /^kata(?:-[\w-]+)?$/.test(runtime) ? `io.containerd.${runtime}.v2` : runtime
-}
-
 /** containerd's rule: `io.containerd.<name>.<version>` is run as `containerd-shim-<name>-<version>`. */
 export function shimBinary(runtime: string): string {
   if (isAbsolute(runtime)) return runtime

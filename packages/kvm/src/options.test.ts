@@ -10,10 +10,19 @@ describe('options', () => {
     [{ stateDir: `/tmp/${'long/'.repeat(20)}` }, 'options.stateDir'],
     [{ accel: 'xen' }, 'options.accel'],
     [{ acel: 'kvm' }, 'options'],
+    [{ subnet: '10.86.0.0/24' }, 'options.subnet'],
+    [{ subnet: '10.86.5.0/16' }, 'options.subnet'],
+    [{ subnet: '10.256.0.0/16' }, 'options.subnet'],
+    [{ subnet: '224.1.0.0/16' }, 'options.subnet'],
+    [{ subnet: '::/16' }, 'options.subnet'],
   ])('%j is refused by name', (options, field) => {
     expect(() => resolveOptions(options as never)).toThrow(
       expect.objectContaining({ code: 'INVALID_CONFIG', message: expect.stringContaining(field) }),
     )
+  })
+
+  it('takes any private range', () => {
+    for (const subnet of ['10.0.0.0/16', '172.30.0.0/16', '192.168.0.0/16']) expect(resolveOptions({ subnet }).subnet).toBe(subnet)
   })
 
   it('takes the longest state folder that its sockets fit in', () => {

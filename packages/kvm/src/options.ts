@@ -1,4 +1,3 @@
-import { isIPv4 } from 'node:net'
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { invalidConfig, lazily, validate } from '@vmkit/core/driver'
@@ -75,7 +74,8 @@ const schema = lazily(() => {
 })
 
 function isRange(value: string): boolean {
-  return /^\d{1,3}\.\d{1,3}\.0\.0\/16$/.test(value) && isIPv4(value.slice(0, -'/16'.length))
+  const [, first, second] = /^([1-9]\d{0,2})\.(\d{1,3})\.0\.0\/16$/.exec(value) ?? []
+  return Number(first) < 224 && Number(second) < 256
 }
 
 /** @throws VMKitError `INVALID_CONFIG` naming the option */

@@ -35,7 +35,11 @@ const ROWS: readonly Row[] = [
   // Somebody else writes the same blob.
   { words: /\bref \S+ locked\b/i, means: 'CONFLICT' },
   { words: /unexpected commit (digest|size)|failed size validation|digest mismatch/i, means: 'BACKEND_ERROR' },
-  { words: /archive\/tar|invalid tar header|unexpected EOF|gzip: invalid|magic number mismatch/i, means: 'INVALID_CONFIG' },
+  // The last one: a layer links to a file that is in none below it.
+  {
+    words: /archive\/tar|invalid tar header|unexpected EOF|gzip: invalid|magic number mismatch|mount callback failed on \S+: link /i,
+    means: 'INVALID_CONFIG',
+  },
   { words: /service \w+: not implemented|is not supported$/i, means: 'UNSUPPORTED' },
   { code: 3, means: 'INVALID_CONFIG' },
   { code: DEADLINE_EXCEEDED, means: 'TIMEOUT' },

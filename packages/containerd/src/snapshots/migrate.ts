@@ -57,8 +57,6 @@ export async function prepareIncoming(host: Host, { config, live }: MigrationOff
   // What this host cannot honour is said before anything is sent.
   machineOptions(config, driver)
   checkNetworks(host, config)
-  if (live && config.volumes.length > 0)
-    throw unsupported(host, 'config.volumes', 'A machine that runs has its volumes open, which it could not take along', 'migrate.live')
   refuseTakenVolumes(host, config.volumes)
   if (live && config.ports.length > 0) {
     throw unsupported(
@@ -104,6 +102,7 @@ export async function migrateOut(
         try {
           const memory = live ? await checkpointTask(host, machine, lease, ctx) : undefined
           const { descriptor } = await commitRootfs(host, machine, lease, ctx)
+          // Volumes too are read while it is frozen: files that it has open are as long there as its memory says.
           const bytes = await send(host, link, { ticket, descriptor, memory, volumes: machine.record.config.volumes }, ctx)
           // A live one stays frozen: if the target cannot go on, this one can.
           return { downtimeMs: live ? performance.now() - frozenAt : 0, bytes }

@@ -2,6 +2,8 @@ import type { MachineConfig } from '@vmkit/core/driver'
 import { describe, expect, it } from 'vitest'
 import { buildSpec, type SpecInput } from './build.js'
 import { applyCdi } from './cdi.js'
+import { ALL_CAPABILITIES } from './defaults.js'
+import { hostCapabilities } from './host-capabilities.js'
 import { hostsFile, resolvConf } from './host-files.js'
 import { resourcesOf } from './resources.js'
 import { seccompProfile } from './seccomp.js'
@@ -37,6 +39,7 @@ const input = (changes: Partial<SpecInput> = {}, ofConfig: Partial<MachineConfig
   cgroupsPath: '/vmkit/one',
   hasSwap: true,
   arch: 'x64',
+  grantable: () => ALL_CAPABILITIES,
   ...changes,
 })
 
@@ -72,6 +75,17 @@ describe('the process', () => {
     expect(named({ capAdd: ['net_admin'], capDrop: ['CAP_MKNOD'] })).not.toContain('CAP_MKNOD')
     expect(named({ capDrop: ['ALL'], capAdd: ['KILL'] })).toEqual(['CAP_KILL'])
     expect(() => named({ capAdd: ['FLY'] })).toThrow(/capAdd\.0/)
+  })
+
+  it('takes all capabilities that there are, and refuses those that this host has not', () => {
+    const grantable = () => hostCapabilities('Name:\tnode\nCapBnd:\t00000000a80425fb\n')
+    const named = (options: SpecInput['options']) => buildSpec(input({ options, grantable })).process.capabilities?.bounding
+    expect(named({ privileged: true })).toHaveLength(14)
+    expect(named({ capAdd: ['ALL'], capDrop: ['KILL'] })).toHaveLength(13)
+    expect(named({ capAdd: ['KILL'] })).toHaveLength(14)
+    expect(() => named({ capAdd: ['KILL', 'NET_ADMIN'] })).toThrow(
+      expect.objectContaining({ code: 'UNSUPPORTED', field: 'config.driverOptions.containerd.capAdd.1' }),
+    )
   })
 })
 

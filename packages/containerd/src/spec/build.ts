@@ -1,5 +1,5 @@
 /** Image config + machine config + resolved user → OCI runtime spec. Pure: whatever the host says is in the input. */
-import { invalidConfig, type MachineConfig } from '@vmkit/core/driver'
+import { invalidConfig, type MachineConfig, VMKitError } from '@vmkit/core/driver'
 import type { ContainerdMachineOptions } from '../machine-options.js'
 import {
   ALL_CAPABILITIES,
@@ -44,13 +44,15 @@ export interface SpecInput {
   hasSwap: boolean
   /** `process.arch`. */
   arch: string
+  /** The capabilities that there are to be given; asked for when a machine wants more than the usual ones. */
+  grantable(): readonly string[]
   annotations?: Readonly<Record<string, string>>
 }
 
 export function buildSpec(input: SpecInput): Spec {
   const { config, options, host, network } = input
   const privileged = options.privileged ?? false
-  const capabilities = grantedCapabilities(options)
+  const capabilities = grantedCapabilities(options, input.grantable)
   const filtered = !privileged && options.seccomp !== 'unconfined'
   const namespaces = [
     { type: 'mount' },
@@ -59,12 +61,13 @@ export function buildSpec(input: SpecInput): Spec {
     ...(options.pidMode === 'host' ? [] : [{ type: 'pid' }]),
     ...(network === 'host' ? [] : [network === 'none' ? { type: 'network' } : { type: 'network', path: network.path }]),
   ]
+  // runc before 1.2 takes no `domainname` of the spec, and says nothing.
+  const sysctl = { ...(options.domainname === undefined ? {} : { 'kernel.domainname': options.domainname }), ...options.sysctls }
   return {
     ociVersion: '1.0.2',
     process: processOf(input, capabilities),
     root: { path: 'rootfs', readonly: options.readOnlyRootfs ?? false },
     hostname: input.hostname,
-    ...(options.domainname === undefined ? {} : { domainname: options.domainname }),
     mounts: mountsOf(input, privileged),
     annotations: { ...input.annotations, ...options.annotations },
     ...(Object.keys(host.edits.hooks).length === 0 ? {} : { hooks: host.edits.hooks }),
@@ -76,7 +79,7 @@ export function buildSpec(input: SpecInput): Spec {
       maskedPaths: privileged ? [] : [...MASKED_PATHS],
       readonlyPaths: privileged ? [] : [...READONLY_PATHS],
       ...(filtered ? { seccomp: seccompProfile(capabilities, input.arch) } : {}),
-      ...(options.sysctls ? { sysctl: { ...options.sysctls } } : {}),
+      ...(Object.keys(sysctl).length > 0 ? { sysctl } : {}),
     },
   }
 }
@@ -157,12 +160,20 @@ function environmentOf({ config, image, hostname, host }: SpecInput): string[] {
   return [...variables].map(([name, value]) => `${name}=${value}`)
 }
 
-function grantedCapabilities({ privileged, capAdd = [], capDrop = [] }: ContainerdMachineOptions): string[] {
-  if (privileged) return [...ALL_CAPABILITIES]
+function grantedCapabilities(
+  { privileged, capAdd = [], capDrop = [] }: ContainerdMachineOptions,
+  grantable: SpecInput['grantable'],
+): string[] {
+  if (privileged) return [...grantable()]
   const add = capAdd.map((name, index) => capabilityName(name, `capAdd.${index}`))
   const drop = capDrop.map((name, index) => capabilityName(name, `capDrop.${index}`))
   const base = drop.includes('ALL') ? [] : DEFAULT_CAPABILITIES.filter((name) => !drop.includes(name))
-  if (add.includes('ALL')) return ALL_CAPABILITIES.filter((name) => !drop.includes(name))
+  if (add.includes('ALL')) return grantable().filter((name) => !drop.includes(name))
+  const lacking = add.find((name) => !base.includes(name) && !grantable().includes(name))
+  if (lacking !== undefined) {
+    const field = `config.driverOptions.containerd.capAdd.${add.indexOf(lacking)}`
+    throw new VMKitError('UNSUPPORTED', `This host has no ${lacking} to give: this process itself lacks it`, { field, operation: 'create' })
+  }
   return [...new Set([...base, ...add])]
 }
 

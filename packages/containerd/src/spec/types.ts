@@ -4,7 +4,6 @@ export interface Spec {
   process: SpecProcess
   root: { path: string; readonly: boolean }
   hostname: string
-  domainname?: string
   mounts: SpecMount[]
   annotations: Record<string, string>
   hooks?: SpecHooks

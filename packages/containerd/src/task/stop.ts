@@ -66,7 +66,8 @@ export async function ended(host: Host, machine: Machine, signal?: AbortSignal):
     if (!hasCode(error, 'NOT_FOUND', 'INVALID_STATE')) throw error
   }
   const task = await taskOf(host, containerId, unaborted(), id)
-  if (!task || task.status === TASK_STATUS.stopped) return
+  // One whose saved memory the runtime refused never had a process: nothing would ever tell that it ended.
+  if (!task || task.status === TASK_STATUS.stopped || task.pid === 0) return
   if (task.status === TASK_STATUS.paused || task.status === TASK_STATUS.pausing) await thaw(host, machine)
   await containerd.tasks.wait({ containerId }, { signal, vmId: id }).catch((error: unknown) => {
     if (!hasCode(error, 'NOT_FOUND')) throw error

@@ -1,8 +1,12 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { CallContext, VMExit } from '@vmkit/core/driver'
 import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, type Machine, taskOf } from '../host.js'
 import { exitFrom, statusOf, timeOf } from '../inspect.js'
 import { partsOfId } from '../record.js'
+
+/** A daemon needs some 50 ms to clean up after a shim that was killed. */
+const SHIM_GONE_MS = 20
 
 /** The exit of the run that goes on, of the last one when it is over, or of the next one when there was none. */
 export async function wait(host: Host, id: string, ctx: CallContext): Promise<VMExit> {
@@ -32,11 +36,15 @@ async function waitFor(host: Host, id: string, signal: AbortSignal) {
   const parts = partsOfId(id)
   if (!parts) return undefined
   const containerd = await host.containerd()
-  try {
-    return await containerd.tasks.wait({ containerId: parts.containerId }, { signal, vmId: id })
-  } catch (error) {
-    if (hasCode(error, 'NOT_FOUND')) return undefined
-    throw error
+  for (;;) {
+    try {
+      return await containerd.tasks.wait({ containerId: parts.containerId }, { signal, vmId: id })
+    } catch (error) {
+      if (hasCode(error, 'NOT_FOUND')) return undefined
+      // The daemon has lost its shim and not yet cleaned up after it, or is about to end itself: it tells which when asked again.
+      if (!hasCode(error, 'BACKEND_ERROR') || !/\bttrpc: closed\b/.test(error.message)) throw error
+      await delay(SHIM_GONE_MS)
+    }
   }
 }
 
