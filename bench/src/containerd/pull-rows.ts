@@ -58,6 +58,7 @@ export async function* pullRows({ socketPath, containerd, bare, folder, run }: B
     against: `a pull of ${QUICK_BYTES / 1e6} MB`,
     kind: 'memory',
     unit: 'bytes',
+    rounds: PAIRS,
     ours: nodeNumber(growthOf(reference, options), cwd),
     theirs: nodeNumber(growthOf(small, options), cwd),
     bar: { on: 'value', most: GROWTH_MOST },
@@ -68,7 +69,7 @@ export async function* pullRows({ socketPath, containerd, bare, folder, run }: B
 function growthOf(reference: string, options: object): string {
   return `import { createManager } from '@vmkit/core'
 import '@vmkit/containerd'
-await using manager = createManager({ drivers: { containerd: ${JSON.stringify(options)} } })
+const manager = createManager({ drivers: { containerd: ${JSON.stringify(options)} } })
 const { images } = manager.driver('containerd')
 await images.list()
 const before = process.memoryUsage.rss()
@@ -79,6 +80,7 @@ await images.pull(${JSON.stringify(reference)}, { policy: 'always' })
 look()
 clearInterval(timer)
 await images.remove(${JSON.stringify(reference)})
+await manager.close()
 process.stdout.write(String(most - before))`
 }
 

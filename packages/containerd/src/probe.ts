@@ -22,6 +22,8 @@ const NEVER: Missing = {
   build: 'containerd builds no images; BuildKit, which does, is a daemon of its own',
 }
 
+const START_IT = 'Start containerd, or name its socket with options.socketPath'
+
 export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   try {
     const containerd = await host.containerd()
@@ -65,8 +67,8 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     return (await host.variation.refineProbe?.(found, ctx)) ?? found
   } catch (error) {
     ctx.signal.throwIfAborted()
-    const { message } = VMKitError.from(error)
-    return { available: false, reason: message, missing: NEVER, tried: [{ target: host.options.socketPath, result: message }] }
+    const { code, message, hint = code === 'BACKEND_UNAVAILABLE' ? START_IT : undefined } = VMKitError.from(error)
+    return { available: false, reason: message, hint, missing: NEVER, tried: [{ target: host.options.socketPath, result: message }] }
   }
 }
 

@@ -121,6 +121,32 @@ for (const [version, socket] of Object.entries(sockets)) {
       expect(results[0]).toEqual(results[1])
     })
 
+    it('refuses a layer that is another, by whomever, and does not go on from it', { timeout: 30_000 }, async () => {
+      for (const pullBy of hasService ? (['transfer', 'auto', 'client'] as const) : (['auto'] as const)) {
+        const made = await noise()
+        const { digest, size } = made.layers[0] as Descriptor
+        let lies = true
+        await using registry = await testRegistry({
+          ...made,
+          answer({ path }, reply) {
+            if (!lies || !path.endsWith(digest)) return false
+            reply.end(randomBytes(size))
+            return true
+          },
+        })
+        const reference = `${registry.host}/another/layer:1`
+        const pulling = imagesOf({ pullBy }).pull({ reference }, ctxOf())
+        await expect(pulling, pullBy).rejects.toMatchObject({ code: 'BACKEND_ERROR', message: expect.stringMatching(/digest/) })
+        await nothingLeft()
+        const { statuses } = await containerd.content.listStatuses({})
+        expect(statuses.filter(({ ref }) => ref.includes(digest))).toEqual([])
+        lies = false
+        await imagesOf({ pullBy }).pull({ reference }, ctxOf())
+        await imagesOf().remove(reference, ctxOf())
+        await nothingLeft()
+      }
+    })
+
     // What follows asks the service itself.
     if (!hasService) return
 

@@ -71,6 +71,8 @@ export interface HostProbe {
   available: boolean
   /** Why not. */
   reason?: string
+  /** What to do about it. */
+  hint?: string
   /** The backend and its version, such as `Docker Engine 28.5`. */
   engine?: string
   /** Every `'probe'` capability that this host lacks, with the reason. May also explain a capability that is never there. */

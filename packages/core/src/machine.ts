@@ -86,6 +86,8 @@ export interface VMMetrics {
   pids: number | null
   network: { rxBytes: number; txBytes: number } | null
   disk: { readBytes: number; writeBytes: number } | null
+  /** What this driver counts beside these, by names that its README explains; `null` for what is not known now. */
+  details?: Readonly<Record<string, number | null>>
   /** Where the figures come from, such as `cgroup-v2` or `/proc`. */
   source: string
 }

@@ -49,11 +49,12 @@ export async function createContainer(
   try {
     // The engine goes on with a request whose client has left, so it is not aborted: what it makes is removed instead.
     if (engine.isPodman) for (const volume of newVolumes) await createVolume(engine, volume)
-    const post = () => createCall(engine, { name, body, platform }, config.image ?? image)
+    const post = () => createCall(engine, { name, body, platform })
     try {
       id = await post()
     } catch (error) {
-      if (!hasCode(error, 'IMAGE_NOT_FOUND') || !mayPull || config.pull === 'always') throw error
+      if (!hasCode(error, 'IMAGE_NOT_FOUND')) throw error
+      if (!mayPull || config.pull === 'always') throw imageGone(config.image ?? image, error)
       await pull()
       id = await post()
     }
@@ -94,16 +95,26 @@ async function drop(engine: Engine, path: string): Promise<void> {
 async function createCall(
   engine: Engine,
   { name, body, platform }: { name: string; body: unknown; platform: string | undefined },
-  image: string,
 ): Promise<string> {
   const answer = await engine.json<{ Id: string }>({
     method: 'POST',
     path: '/containers/create',
     query: { name, platform },
     body,
-    context: { operation: 'create', hint: `The image is ${image}` },
+    context: { operation: 'create' },
   })
   return answer.Id
+}
+
+/** The engine does not always say which one it is, nor can it know what the app may do about it. */
+function imageGone(image: string, cause: unknown): VMKitError {
+  return new VMKitError('IMAGE_NOT_FOUND', `The engine has no image ${image}`, {
+    driver: 'docker',
+    operation: 'create',
+    field: 'config.image',
+    hint: "Pull, build or import it first, or let create pull it with `pull: 'missing'`",
+    cause,
+  })
 }
 
 /** Podman makes volumes for mounts without the labels that the request has for them. */

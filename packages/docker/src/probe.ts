@@ -33,8 +33,8 @@ export async function probe(finder: EngineFinder, ctx: CallContext): Promise<Hos
     return hostProbe(engine, info, await checkpointProblem(engine, info))
   } catch (error) {
     if (ctx.signal.aborted) throw abortReason(ctx.signal)
-    const typed = VMKitError.from(error)
-    return { available: false, reason: typed.message, missing: NEVER, ...(typed.evidence?.tried ? { tried: typed.evidence.tried } : {}) }
+    const { message, hint, evidence } = VMKitError.from(error)
+    return { available: false, reason: message, hint, missing: NEVER, ...(evidence?.tried ? { tried: evidence.tried } : {}) }
   }
 }
 

@@ -251,7 +251,7 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
   describe('bad input is one typed error in the words of the engine, and leaves nothing', () => {
     const name = 'vmkit-test-bad'
     const cases: [string, Parameters<typeof idle>[0], string, RegExp][] = [
-      ['an image that does not exist', { image: 'vmkit-test/nothing:1' }, 'IMAGE_NOT_FOUND', /no such image/i],
+      ['an image that does not exist', { image: 'vmkit-test/nothing:1' }, 'IMAGE_NOT_FOUND', /no image vmkit-test\/nothing:1/],
       [
         'a mount of a folder that is not there',
         { mounts: [{ source: '/nonexistent/vmkit', target: '/x' }] },

@@ -63,7 +63,12 @@ describe.skipIf(!requireEngine() || open === undefined || closed === undefined)(
     const manager = managerOf()
     const driver = manager.driver('docker')
     const image = `${open}/vmkit-test/open:1`
-    await expect(driver.create(idle({ image }))).rejects.toMatchObject({ code: 'IMAGE_NOT_FOUND' })
+    await expect(driver.create(idle({ image }))).rejects.toMatchObject({
+      code: 'IMAGE_NOT_FOUND',
+      field: 'config.image',
+      message: expect.stringContaining(image),
+      hint: expect.stringContaining("pull: 'missing'"),
+    })
     const vm = await driver.create(idle({ image, pull: 'missing' }))
     await vm.delete()
     await driver.images.remove(image)

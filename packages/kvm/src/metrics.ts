@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { CallContext, MetricsReading } from '@vmkit/core/driver'
 import { readStat, TICKS_PER_SECOND } from '@vmkit/core/state-folder'
 import { invalidState } from './errors.js'
+import { type GuestMemory, guestMemory } from './guest-memory.js'
 import { machineOptions } from './machine-options.js'
 import { tapsOf } from './net/attach.js'
 import type { Qmp } from './qmp/client.js'
@@ -43,10 +44,26 @@ export async function readMetrics(machine: Machine, ctx: CallContext): Promise<M
     memory: { usedBytes: stat.residentPages * PAGE_BYTES, limitBytes: counted.balloon ?? machine.config.memory ?? DEFAULT_MEMORY },
     disk: counted.disk,
     network: tapCounters(countedTaps(machine)),
+    details: { vcpuMs: vcpuMs(stat.pid, counted.threads), ...counted.guest },
   }
 }
 
-async function count(qmp: Qmp): Promise<{ balloon: number | undefined; disk: { readBytes: number; writeBytes: number } }> {
+/** Time of the threads that run guest code. */
+function vcpuMs(pid: number, threads: readonly number[]): number | null {
+  const stats = threads.flatMap((thread) => readStat(`${pid}/task/${thread}`) ?? [])
+  return stats.length < threads.length ? null : stats.reduce((sum, stat) => sum + stat.userTicks + stat.systemTicks, 0) * MS_PER_TICK
+}
+
+interface Counted {
+  balloon: number | undefined
+  disk: { readBytes: number; writeBytes: number }
+  /** Ids of the host's threads, one for each vCPU. */
+  threads: number[]
+  guest: GuestMemory
+}
+
+async function count(qmp: Qmp): Promise<Counted> {
+  const cpus = await qmp.execute<{ 'thread-id': number }[]>('query-cpus-fast')
   const balloon = await qmp.execute<{ actual: number }>('query-balloon').catch(() => undefined)
   const blocks = await qmp.execute<BlockStats[]>('query-blockstats')
   const disks = blocks.filter(({ qdev }) => qdev !== undefined)
@@ -56,6 +73,9 @@ async function count(qmp: Qmp): Promise<{ balloon: number | undefined; disk: { r
       readBytes: disks.reduce((sum, { stats }) => sum + stats.rd_bytes, 0),
       writeBytes: disks.reduce((sum, { stats }) => sum + stats.wr_bytes, 0),
     },
+    // An emulated machine may run all its vCPUs on one thread.
+    threads: [...new Set(cpus.map((cpu) => cpu['thread-id']))],
+    guest: await guestMemory(qmp),
   }
 }
 

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import type { Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import {
@@ -79,7 +78,7 @@ export class Machine {
   readonly #world: Surroundings
 
   constructor(config: MachineConfig, world: Surroundings, from?: { disk: MemoryFiles; memory?: Map<string, unknown> }) {
-    this.id = randomUUID()
+    this.id = crypto.randomUUID()
     this.config = config
     this.#world = world
     this.createdAt = world.clock.now()

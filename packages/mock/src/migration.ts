@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { type MigrationTicket, type OptionalDriverMethods, VMKitError } from '@vmkit/core/driver'
 import type { MockBackend } from './backend.js'
 import { enterCall } from './images.js'
@@ -18,7 +17,7 @@ export function mockMigration(backend: MockBackend): MigrationMethods {
         if (config.name === name)
           throw new VMKitError('ALREADY_EXISTS', `The target has a machine named ${name} already`, { field: 'config.name' })
       }
-      const ticket: MigrationTicket = { driver: 'mock', id: randomUUID() }
+      const ticket: MigrationTicket = { driver: 'mock', id: crypto.randomUUID() }
       backend.incoming.set(ticket.id, { config: offer.config })
       awaiting.set(ticket.id, backend)
       return ticket

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import { type DriverNetworks, type DriverVolumes, VMKitError } from '@vmkit/core/driver'
 import type { MockBackend } from './backend.js'
 import { enterCall } from './images.js'
@@ -19,7 +18,7 @@ export function mockNetworks(backend: MockBackend): DriverNetworks {
     backend,
     'networks',
     backend.networks,
-    (name, labels) => ({ name, id: randomUUID(), labels }),
+    (name, labels) => ({ name, id: crypto.randomUUID(), labels }),
     (config) => config.networks,
     (name) => backend.networks.delete(name),
   )

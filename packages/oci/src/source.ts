@@ -32,6 +32,8 @@ export interface BlobOptions {
   signal?: AbortSignal
   /** Bytes to leave out at the beginning. */
   offset?: number
+  /** Whoever takes the content verifies the digest, as containerd does: a source may then check the size alone. */
+  sizeOnly?: boolean
 }
 
 /** Added to each error of a call: the driver, the operation, the field of the config. */

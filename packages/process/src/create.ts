@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { type CallContext, invalidConfig, type MachineConfig, type MachineRef } from '@vmkit/core/driver'
 import { DRIVER, systemError, unsupportedField } from './errors.js'
 import { record } from './events.js'
-import { placeFiles } from './files.js'
 import type { Host } from './host.js'
 import { checkLimits, needsCgroup } from './limits.js'
 import { accountOf, needTool } from './main-command.js'
@@ -29,7 +28,10 @@ export async function create(host: Host, config: MachineConfig, ctx: CallContext
     const root = join(folder, 'root')
     if (config.workdir === undefined) mkdirSync(root, { mode: 0o755 })
     if (config.stdin) makeFifo(host, join(folder, 'stdin'))
-    if (config.files.length > 0) await placeFiles(config.workdir ?? root, config.files, ctx)
+    if (config.files.length > 0) {
+      const { placeFiles } = await import('./files.js')
+      await placeFiles(config.workdir ?? root, config.files, ctx)
+    }
     if (account) letIn(folder, config.workdir === undefined ? root : undefined, account)
     ctx.signal.throwIfAborted()
   })

@@ -1,10 +1,10 @@
 /** How a command beside main is spawned: as it is, or through a shell that joins the control group, changes the account, or
  * asks for a terminal. */
 
-import { randomBytes } from 'node:crypto'
 import { openSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TerminalSize } from '@vmkit/core/driver'
+import { randomSuffix } from '@vmkit/core/state-folder'
 import { type Account, envScript, quote } from './env.js'
 import type { Host } from './host.js'
 import { needTool } from './main-command.js'
@@ -63,7 +63,7 @@ export function commandLine(host: Host, machine: Machine, plan: ExecPlan): ExecC
 
 /** A file that is gone from its folder as soon as it is open. */
 function passFile(machine: Machine, content: string, account: Account | undefined): number {
-  const path = join(machine.folder, `exec.${randomBytes(6).toString('hex')}`)
+  const path = join(machine.folder, `exec.${randomSuffix()}`)
   writeFileSync(path, content, { mode: account ? 0o604 : 0o600 })
   try {
     return openSync(path, 'r')

@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { closeSync, statSync } from 'node:fs'
 import type { Readable } from 'node:stream'
@@ -38,7 +37,7 @@ export async function execStream(host: Host, machine: Machine, request: ExecRequ
   const workdir = request.workdir ?? workdirOf(machine)
   checkFolder(workdir)
   const account = accountOf({ user: request.user ?? machine.config.user }, request.user === undefined ? 'config.user' : 'options.user')
-  const marker = randomBytes(8).toString('hex')
+  const marker = crypto.randomUUID()
   const env: Record<string, string> = { ...environmentOf(machine, account), ...request.env, [EXEC_MARKER]: marker }
   const [name = '', ...args] = request.command
   const program = findProgram(name, { path: env.PATH ?? '', workdir, operation: 'exec', field: 'command.0' })

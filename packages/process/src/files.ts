@@ -3,13 +3,12 @@
  * below. A process of the machine that swaps a folder for a symlink in the middle of a call can still win that race: the
  * process runs with rights of its own on this host anyway.
  */
-import { randomBytes } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
 import { chmod, lstat, mkdir, readdir, realpath, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { type CallContext, type DriverFiles, type FileEntry, invalidConfig, type MachineConfig, VMKitError } from '@vmkit/core/driver'
-import { errno } from '@vmkit/core/state-folder'
+import { errno, randomSuffix } from '@vmkit/core/state-folder'
 import { DRIVER, systemError } from './errors.js'
 import type { Host } from './host.js'
 import { workdirOf } from './main-command.js'
@@ -106,7 +105,7 @@ async function writeBelow(root: string, path: string, content: AsyncIterable<Uin
   const target = below(top, inside)
   if (target === top) throw invalidConfig('path', 'a path below the working folder', path, { driver: DRIVER })
   const folder = await madeFolder(top, dirname(target))
-  const temporary = join(folder, `.vmkit-${randomBytes(6).toString('hex')}`)
+  const temporary = join(folder, `.vmkit-${randomSuffix()}`)
   try {
     await pipeline(content, createWriteStream(temporary, { flags: 'wx', mode: 0o600 }), { signal: ctx.signal })
     await chmod(temporary, mode)

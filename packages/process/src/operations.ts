@@ -1,10 +1,9 @@
-import type { DriverOperations, VMDriver, VMInfo, VMSummary } from '@vmkit/core/driver'
+import { type DriverOperations, deferred, type VMDriver, type VMInfo, type VMSummary } from '@vmkit/core/driver'
 import { readLogs } from '@vmkit/core/state-folder'
 import type { capabilities } from './capabilities.js'
 import { create } from './create.js'
 import { DRIVER, invalidState } from './errors.js'
 import { readEvents } from './events.js'
-import { machineFiles } from './files.js'
 import { host as makeHost } from './host.js'
 import { kill, pause, remove, resume, start, stop, wait } from './lifecycle.js'
 import { limitsOf, resize } from './limits.js'
@@ -14,6 +13,8 @@ import { exitOf, readSnapshot, statusOf } from './run.js'
 import type { Machine } from './store.js'
 
 type Operations = DriverOperations<typeof capabilities> & Required<Pick<VMDriver, 'find'>>
+
+const FILES = ['files.read', 'files.write', 'files.list', 'files.remove', 'files.pack', 'files.unpack'] as const
 
 /** What the methods of the driver do. Watches and timers belong to calls in flight, so there is nothing to close. */
 export function operations(options: ResolvedOptions): Operations {
@@ -78,7 +79,7 @@ export function operations(options: ResolvedOptions): Operations {
 
     attach: async (id) => (await import('./terminal.js')).attach(host, store.get(id)),
     events: (ctx) => readEvents(host.options.stateDir, store, ctx.signal),
-    files: machineFiles(host),
+    ...deferred(async () => ({ files: (await import('./files.js')).machineFiles(host) }), FILES),
     resize: async (id, request, ctx) => resize(host, store.get(id), request, ctx.signal),
   }
 }

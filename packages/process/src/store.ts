@@ -4,12 +4,11 @@
  * Renaming a finished folder to `machines/<name>` is the commit of a create: it fails when the name is taken, and there is
  * no instant at which half a machine can be seen. The id below the name keeps an old id from reaching a successor.
  */
-import { randomBytes } from 'node:crypto'
 import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type MachineConfig, VMKitError } from '@vmkit/core/driver'
-import { errno, formatIdentity, isAlive, ownIdentity, parseIdentity, readJson, writeJson } from '@vmkit/core/state-folder'
+import { errno, formatIdentity, isAlive, ownIdentity, parseIdentity, randomSuffix, readJson, writeJson } from '@vmkit/core/state-folder'
 import { DRIVER, notFound, systemError } from './errors.js'
 
 const FORMAT = 1
@@ -44,7 +43,7 @@ export interface Store {
 }
 
 export function newId(name: string): string {
-  return `${name}~${randomBytes(6).toString('hex')}`
+  return `${name}~${randomSuffix()}`
 }
 
 export function store(stateDir: string): Store {
@@ -58,7 +57,7 @@ export function store(stateDir: string): Store {
   }
 
   function scratch(): string {
-    return join(building, `${formatIdentity(ownIdentity())}.${randomBytes(6).toString('hex')}`)
+    return join(building, `${formatIdentity(ownIdentity())}.${randomSuffix()}`)
   }
 
   function idsOf(name: string): string[] {

@@ -5,9 +5,10 @@
  * shell's own stderr is what tells SIGKILL from `exit 137`; dash, bash and busybox ash all print it for every signal but
  * SIGINT and SIGPIPE.
  */
-import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { lazily } from '@vmkit/core/driver'
+import { randomSuffix } from '@vmkit/core/state-folder'
 
 /** In the state folder; what happens to machines, a line each. */
 export const JOURNAL = 'events.log'
@@ -99,14 +100,18 @@ echo "stopped $id $run $status $how $oom $uptime" >>"$journal"
 [ -z "$keeper" ] || { kill "$keeper" && wait "$keeper"; }
 `
 
-const NAME = `supervisor-${createHash('sha256').update(SCRIPT).digest('hex').slice(0, 16)}.sh`
+const nameOfScript = lazily(() => {
+  // Not imported: an app that only looks at machines should not pay for it.
+  const { createHash } = process.getBuiltinModule('node:crypto')
+  return `supervisor-${createHash('sha256').update(SCRIPT).digest('hex').slice(0, 16)}.sh`
+})
 
 /** Puts the script in the state folder, unless it is there. Its name is its hash: a running shell reads on in its own. */
 export function installSupervisor(stateDir: string): string {
-  const path = join(stateDir, NAME)
+  const path = join(stateDir, nameOfScript())
   if (existsSync(path)) return path
   mkdirSync(stateDir, { recursive: true, mode: 0o700 })
-  const temporary = `${path}.${randomBytes(6).toString('hex')}`
+  const temporary = `${path}.${randomSuffix()}`
   writeFileSync(temporary, SCRIPT, { mode: 0o600 })
   renameSync(temporary, path)
   return path

@@ -6,8 +6,8 @@ import type { Containerd } from '../grpc/connection.js'
 import { WRITE_ACTION } from '../grpc/enums.js'
 import { abortReason, hasCode } from '../grpc/errors.js'
 
-/** One message to the store. Large ones are fewer round trips; the daemon takes 16 MiB at most. */
-const CHUNK_BYTES = 2 * 2 ** 20
+/** One message to the store; the daemon takes 16 MiB at most. Each is copied thrice on its way, for some layers at a time: that is memory. */
+const CHUNK_BYTES = 2 ** 19
 /** Blobs below it are begun anew rather than resumed. */
 const RESUMABLE_BYTES = 4 * 2 ** 20
 const LOCKED_PAUSE_MS = 100

@@ -64,6 +64,7 @@ export class Host {
     const reason = probe.reason ?? 'its backend does not answer'
     throw new VMKitError('BACKEND_UNAVAILABLE', `The ${name} driver cannot work on this host: ${reason}`, {
       driver: name,
+      ...(probe.hint === undefined ? {} : { hint: probe.hint }),
       ...(probe.tried ? { evidence: { tried: probe.tried } } : {}),
     })
   }

@@ -105,11 +105,14 @@ describe('probe', () => {
   it('is asked again while the backend is down, which is told at once', async () => {
     let available = false
     const tried = [{ target: '/run/x.sock', result: 'ENOENT' }]
-    const { fake, driver } = setUp({ overrides: { probe: async () => ({ available, reason: 'no engine', tried, missing: {} }) } })
+    const { fake, driver } = setUp({
+      overrides: { probe: async () => ({ available, reason: 'no engine', hint: 'start it', tried, missing: {} }) },
+    })
     for (const call of [() => fake.create({}), () => fake.get('a'), () => fake.list()]) {
       await expect(call()).rejects.toMatchObject({
         code: 'BACKEND_UNAVAILABLE',
         message: expect.stringContaining('no engine'),
+        hint: 'start it',
         evidence: { tried },
       })
     }

@@ -4,11 +4,11 @@
  * other's claim was there, so there are never two. A claim of a dead process counts for nothing and is removed by whoever
  * sees it: no takeover, hence no race in one.
  */
-import { randomBytes } from 'node:crypto'
 import { closeSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { VMKitError } from '../driver-kit.js'
 import { formatIdentity, isAlive, ownIdentity, parseIdentity } from './identity.js'
+import { randomSuffix } from './random-suffix.js'
 import { errno, systemError } from './system-error.js'
 
 const CLAIM = /^lock\.([A-Za-z]+)\.(\d+\.\d+\.[0-9a-f]{32})\.[0-9a-f]+$/
@@ -43,7 +43,7 @@ export function claimsAmong(names: readonly string[]): Claim[] {
  * @throws VMKitError `NOT_FOUND` when the machine is gone; `CONFLICT` when `signal` fires first
  */
 export async function withLock<T>(machine: LockTarget, operation: string, signal: AbortSignal, task: () => Promise<T>): Promise<T> {
-  const claim = join(machine.folder, `lock.${operation}.${formatIdentity(ownIdentity())}.${randomBytes(6).toString('hex')}`)
+  const claim = join(machine.folder, `lock.${operation}.${formatIdentity(ownIdentity())}.${randomSuffix()}`)
   while (!tryClaim(machine, claim)) {
     // As long as somebody holds it only looked at: every claim wakes those who watch the folder.
     do {

@@ -43,7 +43,7 @@ export function parseStat(line: string): ProcessStat | undefined {
 // One buffer and three calls: five times as fast as readFileSync, and a scan makes this call for every process there is.
 let buffer: Buffer | undefined
 
-export function readStat(pid: number | 'self'): ProcessStat | undefined {
+export function readStat(pid: number | 'self' | `${number}/task/${number}`): ProcessStat | undefined {
   try {
     const file = openSync(`/proc/${pid}/stat`, 'r')
     try {

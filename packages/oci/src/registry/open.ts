@@ -93,10 +93,11 @@ const REPORT_EVERY = 2 ** 20
 async function* fetchBlob(
   repository: Repository,
   { digest, size }: Descriptor,
-  { offset = 0, signal }: BlobOptions,
+  { offset = 0, signal, sizeOnly = false }: BlobOptions,
   report?: RegistryOptions['report'],
 ): AsyncGenerator<Uint8Array> {
-  const check = offset === 0 ? verifier({ digest, size }, mismatch(repository)) : undefined
+  const fail = mismatch(repository)
+  const check = offset === 0 && !sizeOnly ? verifier({ digest, size }, fail) : undefined
   let at = offset
   let told = -REPORT_EVERY
   const tell = () => {
@@ -110,6 +111,7 @@ async function* fetchBlob(
     try {
       for await (const chunk of blobFrom(repository, digest, at, signal)) {
         // More than there should be is refused at once, not kept.
+        if (at + chunk.length > size) throw fail(`${digest} is longer than the ${size} bytes it should have`)
         check?.update(chunk)
         at += chunk.length
         yield chunk
