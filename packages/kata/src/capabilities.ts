@@ -1,5 +1,4 @@
 import { capabilities as containerd } from '@vmkit/containerd/driver'
-import type { Missing } from '@vmkit/core/driver'
 
 const { 'snapshot.memory': _memory, 'clone.memory': _memoryClone, 'migrate.live': _live, ...shared } = containerd
 
@@ -7,10 +6,3 @@ const { 'snapshot.memory': _memory, 'clone.memory': _memoryClone, 'migrate.live'
 export const capabilities = Object.freeze({ ...shared, mounts: 'probe', volumes: 'probe' } as const)
 
 export type KataCapabilities = typeof capabilities
-
-/** What no Kata has, with what a person wants to know. */
-export const NEVER: Missing = {
-  'snapshot.memory': "Kata's shim has no Checkpoint: the memory of a sandbox cannot be saved",
-  'clone.memory': "Kata's shim has no Checkpoint, so no snapshot has the memory of a sandbox",
-  'migrate.live': "Kata's shim has no Checkpoint: a running sandbox cannot be moved; `migrate.cold` moves a stopped one",
-}

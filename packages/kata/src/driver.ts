@@ -4,7 +4,6 @@ import { capabilities, type KataCapabilities } from './capabilities.js'
 import { guestMetrics } from './metrics.js'
 import type { Operations } from './operations.js'
 import { type KataOptions, runtimeOptions, splitOptions } from './options.js'
-import { runtimeName } from './runtime-name.js'
 
 export { capabilities, type KataCapabilities } from './capabilities.js'
 export type { KataMachineOptions } from './machine-options.js'
@@ -33,7 +32,7 @@ export function kata(options?: KataOptions): VMDriver<KataCapabilities> {
       refineMetrics: guestMetrics,
       accounts: async (id, ctx) => (await load()).accounts(id, ctx),
     },
-    { ...rest, runtime: runtimeName(own.runtime) },
+    { ...rest, runtime: own.runtime },
   )
   const { name, apiVersion, fields, durability, isolation, guards } = inner
   return lazyDriver({ name, apiVersion, capabilities, fields, durability, isolation, guards }, load, ['find'])

@@ -1,6 +1,7 @@
 import type { ContainerdOptions } from '@vmkit/containerd/driver'
 import { lazily, validate } from '@vmkit/core/driver'
 import * as z from '@vmkit/core/schema'
+import { runtimeName } from './runtime-name.js'
 
 /** How the driver reaches containerd, and which Kata runs. The others are those of `@vmkit/containerd`. */
 export interface KataOptions extends Omit<ContainerdOptions, 'runtime'> {
@@ -19,6 +20,7 @@ export interface KataOptions extends Omit<ContainerdOptions, 'runtime'> {
 }
 
 export interface OwnOptions {
+  /** Whole name, or path. */
   runtime: string
   configPath?: string
   allowStandIn: boolean
@@ -49,7 +51,10 @@ export function splitOptions(options: KataOptions = {}): { own: OwnOptions; rest
     { runtime, configPath, allowStandIn },
     { root: 'options', driver: 'kata' },
   )
-  return { own: { runtime: given.runtime ?? 'kata', configPath: given.configPath, allowStandIn: given.allowStandIn ?? false }, rest }
+  return {
+    own: { runtime: runtimeName(given.runtime ?? 'kata'), configPath: given.configPath, allowStandIn: given.allowStandIn ?? false },
+    rest,
+  }
 }
 
 /** `runtimeoptions.v1.Options { config_path = 2 }` of containerd, the message that every shim of Kata takes. */

@@ -10,7 +10,7 @@ const containerd: HostProbe = {
   missing: { 'snapshot.memory': 'no CRIU' },
   details: { snapshotter: 'overlayfs' },
 }
-const options = { runtime: 'kata', allowStandIn: false }
+const options = { runtime: 'io.containerd.kata.v2', allowStandIn: false }
 const host = (section: object, runtime: object = {}, more: Partial<KataHost> = {}): KataHost => ({
   shim: '/usr/bin/containerd-shim-kata-v2',
   triedShims: ['/usr/bin/containerd-shim-kata-v2'],

@@ -1,11 +1,10 @@
 import { existsSync, statSync } from 'node:fs'
 import type { CallContext, HostProbe, Missing } from '@vmkit/core/driver'
 import { VMKitError } from '@vmkit/core/driver'
-import { NEVER } from './capabilities.js'
 import { type KataConfig, readKataConfig } from './kata-config.js'
+import { NEVER } from './never.js'
 import type { OwnOptions } from './options.js'
 import { BLOCK_SNAPSHOTTERS, whyNoFolders } from './refusals.js'
-import { runtimeName } from './runtime-name.js'
 import { findConfig, findShim, type ShimVersion, shimVersion } from './shim.js'
 
 /** What this host has of Kata. */
@@ -19,7 +18,7 @@ export interface KataHost {
 
 /** Looks at files only, and asks the shim for its version. */
 export async function lookAtHost({ runtime, configPath }: OwnOptions, signal: AbortSignal): Promise<KataHost> {
-  const { found: shim, tried: triedShims } = findShim(runtimeName(runtime))
+  const { found: shim, tried: triedShims } = findShim(runtime)
   const version = shim === undefined ? { kind: 'foreign' as const } : await shimVersion(shim, signal)
   const { found, tried: triedConfigs } = findConfig(shim, version.kind, configPath)
   return { shim, triedShims, version, config: found === undefined ? undefined : readKataConfig(found), triedConfigs }
@@ -59,7 +58,7 @@ export function refine(probe: HostProbe, host: KataHost, { allowStandIn, runtime
     ...(shim === undefined ? { tried: host.triedShims.map((target) => ({ target, result: 'not there, or no program' })) } : {}),
     details: {
       ...probe.details,
-      runtime: runtimeName(runtime),
+      runtime,
       shim: shim ?? 'none',
       'shim version': isKata ? `${kataVersion} (${languages[version.kind]})` : `${kataVersion}, not Kata's`,
       ...(isStandIn ? { 'stand-in': "this shim is not Kata's: machines are containers, without a VM around them" } : {}),

@@ -166,6 +166,21 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
     expect(await files.list('/mnt')).toEqual([])
   })
 
+  it('holds its disk still for a snapshot, by its guest agent', { timeout: 240_000 }, async () => {
+    const vm = await debian()
+    if (!vm.supports('snapshot.disk') || !vm.supports('clone')) throw new Error(JSON.stringify(vm.missing))
+    // Nobody syncs: without the agent this would be in the guest's memory alone.
+    expect(await vm.exec(['sh', '-c', 'echo written >/etc/late'])).toMatchObject({ exitCode: 0 })
+    await vm.snapshot('held')
+    expect(await vm.exec(['sh', '-c', 'echo after >/etc/after']), 'it is let go').toMatchObject({ exitCode: 0 })
+    const copy = await vm.clone('held', { name: 'held' })
+    await copy.start()
+    if (!copy.supports('exec')) throw new Error('it has exec as its origin has')
+    await vi.waitFor(() => copy.exec(['true']), { timeout: 60_000 })
+    expect(await copy.exec(['sh', '-c', 'cat /etc/late; ls /etc/after'])).toMatchObject({ stdout: 'written\n', exitCode: 2 })
+    await copy.delete({ force: true })
+  })
+
   it('is shut down by its guest agent, without anybody who minds the power button', { timeout: 120_000 }, async () => {
     const vm = await debian()
     // Debian's own is part of systemd, which this disk does not run.

@@ -31,6 +31,14 @@ describe.each(['mock', 'process', 'docker', 'containerd', 'kata', 'kvm'])('packa
     expect(start).toMatch(new RegExp(`npm install .*@vmkit/${driver}`))
     expect(start).toContain('```ts\n')
   })
+
+  it('installs every package that its example imports', () => {
+    const [start = ''] = page.split('\n## ')
+    const [, installed = ''] = /^npm install (.*)$/m.exec(start) ?? []
+    const imported = [...start.matchAll(/(?:from|import) '(@vmkit\/\w+)/g)].map(([, name]) => name as string)
+    expect(imported).toContain('@vmkit/core')
+    expect(imported.filter((name) => !installed.split(/\s+/).includes(name))).toEqual([])
+  })
 })
 
 describe('docs/writing-a-driver.md', () => {

@@ -1,6 +1,9 @@
+/** A file system that the guest has written out and holds still, where there is a way into the guest. */
 import { limitOf } from '@vmkit/core/driver'
-/** A file system that the guest has written out and holds still, where vmkit has a way into the guest. */
+import { isPortOpen } from '../agent/port-open.js'
+import { withAgent } from '../agent/qga/conversation.js'
 import { request } from '../agent/request.js'
+import { AGENT_CHANNEL } from '../boot/channels.js'
 import type { Host } from '../host.js'
 import type { Machine } from '../state/store.js'
 
@@ -8,10 +11,19 @@ import type { Machine } from '../state/store.js'
 const FREEZE_MS = 3000
 const THAW_MS = 30_000
 
+type Ask = (op: 'freeze' | 'thaw', limit: AbortSignal) => Promise<unknown>
+
+/** PID 1 of the vmkit guest, or QEMU's guest agent; `undefined` where nobody listens. */
+function holder(host: Host, machine: Machine): Ask | undefined {
+  if (machine.boot.process !== undefined)
+    return (op, limit) => host.guests.use(machine, limit, (port) => request(port, [['op', op]], limit))
+  if (!isPortOpen(machine, AGENT_CHANNEL.name)) return undefined
+  return (op, limit) => withAgent(machine, limit, (agent) => agent.call(`guest-fsfreeze-${op}`))
+}
+
 export async function quietly<T>(host: Host, machine: Machine, signal: AbortSignal, task: () => Promise<T>): Promise<T> {
-  if (machine.boot.process === undefined) return task()
-  const ask = (op: 'freeze' | 'thaw', limit: AbortSignal): Promise<void> =>
-    host.guests.use(machine, limit, (port) => request(port, [['op', op]], limit))
+  const ask = holder(host, machine)
+  if (!ask) return task()
   try {
     using limit = limitOf(signal, FREEZE_MS)
     await ask('freeze', limit.signal).catch(() => {})
