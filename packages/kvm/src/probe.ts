@@ -54,8 +54,8 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     }
   } catch (error) {
     ctx.signal.throwIfAborted()
-    const { message, evidence } = VMKitError.from(error)
-    return unavailable(message, evidence?.tried ? { tried: evidence.tried } : {})
+    const { message, hint, evidence } = VMKitError.from(error)
+    return unavailable(message, { hint, ...(evidence?.tried ? { tried: evidence.tried } : {}) })
   }
 }
 

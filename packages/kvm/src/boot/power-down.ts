@@ -1,11 +1,11 @@
-import { limitOf } from '@vmkit/core/driver'
+import { setTimeout as delay } from 'node:timers/promises'
 import { isPortOpen } from '../agent/port-open.js'
 import { withAgent } from '../agent/qga/conversation.js'
 import { connectQmp } from '../qmp/client.js'
 import type { Machine } from '../state/store.js'
 import { AGENT_CHANNEL } from './channels.js'
 
-/** An agent that answers does so in less; one that hangs must not cost the whole grace. */
+/** After this the button is pressed as well: an agent that hangs must not cost the whole grace, and a slow one may still hear. */
 const AGENT_MS = 5000
 
 /**
@@ -13,19 +13,24 @@ const AGENT_MS = 5000
  * does anything is its own affair.
  */
 export async function powerDown(machine: Machine, signal: AbortSignal): Promise<void> {
-  if (await agentTakesIt(machine, signal)) return
+  const asked = askAgent(machine, signal)
+  const late = new AbortController()
+  const isTaken = await Promise.race([asked, delay(AGENT_MS, false, { signal: late.signal }).catch(() => false)])
+  late.abort()
+  if (isTaken) return
   const qmp = await connectQmp(machine.folder.qmp, { signal })
   try {
     await qmp.execute('system_powerdown')
   } finally {
     await qmp.close()
   }
+  await asked
 }
 
-async function agentTakesIt(machine: Machine, signal: AbortSignal): Promise<boolean> {
+/** Whether it took the order. */
+async function askAgent(machine: Machine, signal: AbortSignal): Promise<boolean> {
   if (!isPortOpen(machine, AGENT_CHANNEL.name)) return false
-  using limit = limitOf(signal, AGENT_MS)
-  return withAgent(machine, limit.signal, (agent) => agent.tell('guest-shutdown')).then(
+  return withAgent(machine, signal, (agent) => agent.tell('guest-shutdown')).then(
     () => true,
     () => false,
   )

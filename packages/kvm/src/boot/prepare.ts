@@ -59,7 +59,7 @@ function networkConfigOf(
 
 async function bootDisk(config: MachineConfig, folder: MachineFolder, networkConfig: string | undefined): Promise<BootPlan> {
   const { kernel, disk, cloudInit } = config
-  if (!kernel && !disk) throw unsupportedField('config', 'it names nothing to boot')
+  if (!kernel && !disk) throw unsupportedField('config', 'it names nothing to boot: no image, rootfs, disk or kernel')
   refuseProcess(config)
   const seed =
     cloudInit &&

@@ -96,6 +96,14 @@ function failure(how: string, folder: MachineFolder, spec: MachineSpec): VMKitEr
   const errors = lines.filter((line) => !line.includes(': warning: '))
   const words = errors.at(-1)?.replace(/^\S*qemu-system-\S+: /, '') ?? how
   const details = { operation: 'start', evidence: { logTail: lines }, hint: `QEMU ran with the accelerator ${spec.accel}` }
+  // In its words the rule stands behind the whole option.
+  const [, protocol, host] = /host forwarding rule '(\w+):(.*:\d+)-/.exec(words) ?? []
+  if (host !== undefined)
+    return new VMKitError('CONFLICT', `The ${protocol} port ${host} of this host is taken`, {
+      driver: DRIVER,
+      ...details,
+      field: 'config.ports',
+    })
   const error = qmpError('to start', '', words, details)
   // A missing file or device is not a missing machine.
   if (error.code !== 'NOT_FOUND' && error.code !== 'ALREADY_EXISTS') return error
