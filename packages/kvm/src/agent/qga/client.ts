@@ -92,14 +92,17 @@ export async function connectAgent(path: string, signal: AbortSignal): Promise<A
   }
 }
 
-/** Asks until the answer to the last question comes; a guest that boots reads none of the first. */
+/**
+ * Asks until the answer to the last question comes; a guest that boots reads none of the first. Each time is twice as patient: the answers
+ * of one that is slower than we ask would always be to the question before.
+ */
 async function sync(socket: Socket, line: (limit: AbortSignal) => Promise<{ return?: unknown }>, signal: AbortSignal): Promise<void> {
-  for (;;) {
+  for (let patienceMs = SYNC_AGAIN_MS; ; patienceMs *= 2) {
     const id = randomInt(1, 2 ** 31)
     socket.write(
       Buffer.concat([Buffer.of(DELIMITER), Buffer.from(`${JSON.stringify({ execute: 'guest-sync-delimited', arguments: { id } })}\n`)]),
     )
-    using soon = limitOf(signal, SYNC_AGAIN_MS)
+    using soon = limitOf(signal, patienceMs)
     try {
       for (;;) if ((await line(soon.signal)).return === id) return
     } catch (error) {
