@@ -104,7 +104,7 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
       expect(await vm.exec(['id', '-un'], { user })).toMatchObject({ stdout: `${user}\n`, exitCode: 0 })
       const late = await vm.exec(['sh', '-c', 'sleep 2147 & sleep 2147'], { timeoutMs: 2000, ...(user === 'root' ? {} : { user }) })
       expect(late).toMatchObject({ timedOut: true, signal: 'SIGKILL' })
-      // A zombie has no command line: this PID 1 is the agent, which reaps none but its own.
+      // A zombie has no command line: this PID 1 is a shell that waits for the agent.
       const { stdout } = await vm.exec(['sh', '-c', "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"])
       expect(stdout).toContain('qemu-ga')
       expect(stdout).not.toContain('sleep')

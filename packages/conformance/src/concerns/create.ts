@@ -103,7 +103,8 @@ export function create(test: Test): void {
   })
 
   test('a missing image is IMAGE_NOT_FOUND and leaves nothing', { needs: ['images'], hooks: ['images'] }, async (t) => {
-    await rejects(t.driver.create(t.config({ does: 'idle' }, { image: t.options.images?.missing ?? '' })), 'IMAGE_NOT_FOUND')
+    const { rootfs: _, ...config } = t.config({ does: 'idle' }, { image: t.options.images?.missing ?? '' })
+    await rejects(t.driver.create(config), 'IMAGE_NOT_FOUND')
     assert.equal((await t.mine()).length, 0)
   })
 
