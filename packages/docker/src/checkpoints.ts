@@ -42,11 +42,11 @@ export async function createCheckpoint(place: Place, tag: string, ctx: CallConte
   const name = `${tag}.vmkit-${createdAt}`
   try {
     // The engine goes on with a checkpoint whose client has left, so an abort takes it away afterwards.
-    await engine
-      .json({ method: 'POST', path: `${path}/checkpoints`, body: { CheckpointID: name, Exit: false }, context: { vmId: id } })
-      .catch((error: unknown) => {
-        throw explained(error, 'saved', 'What cannot be saved, such as some sockets, is told in the log that the engine names')
-      })
+    await whenCollected(ctx.signal, () =>
+      engine.json({ method: 'POST', path: `${path}/checkpoints`, body: { CheckpointID: name, Exit: false }, context: { vmId: id } }),
+    ).catch((error: unknown) => {
+      throw explained(error, 'saved', 'What cannot be saved, such as some sockets, is told in the log that the engine names')
+    })
     const isTaken = (await checkpoints(place, unaborted())).some((other) => other.tag === tag && other.name !== name)
     if (ctx.signal.aborted) throw abortReason(ctx.signal)
     if (isTaken) throw new VMKitError('ALREADY_EXISTS', `Another process makes a snapshot ${tag}`, { driver: 'docker', vmId: id })
@@ -67,24 +67,32 @@ export async function deleteCheckpoint({ engine, path, id }: Place, name: string
 /** The machine, which is stopped for it, runs on from the checkpoint, over the disk as it is now. */
 export async function startFromCheckpoint({ engine, path, id }: Place, name: string): Promise<void> {
   await engine.json({ method: 'POST', path: `${path}/stop`, query: { t: 0 }, accept: [304], context: { vmId: id } })
+  await whenCollected(undefined, () =>
+    engine.json({ method: 'POST', path: `${path}/start`, query: { checkpoint: name }, context: { vmId: id } }),
+  ).catch((error: unknown) => {
+    throw explained(error, 'restored', 'The machine is stopped. A file that a process had open must not have changed since')
+  })
+}
+
+/**
+ * Saving and restoring hand content to the engine's containerd, which refuses what it still has from the time before, until
+ * its garbage collector took that away (moby issue 42900). The machine went on then, or was not started, so asking again is
+ * safe. An abort ends the waiting.
+ */
+async function whenCollected(signal: AbortSignal | undefined, ask: () => Promise<unknown>): Promise<void> {
   const given = Date.now()
   for (;;) {
-    const failure = await engine.json({ method: 'POST', path: `${path}/start`, query: { checkpoint: name }, context: { vmId: id } }).then(
+    const failure = await ask().then(
       () => undefined,
-      (error: unknown) => error,
+      (error: unknown) => error as Error,
     )
     if (failure === undefined) return
-    if (!isStillStored(failure) || Date.now() - given > COLLECTED_MS)
-      throw explained(failure, 'restored', 'The machine is stopped. A file that a process had open must not have changed since')
+    const isStillStored = /content sha256:[0-9a-f]+: already exists/.test(failure.message)
+    if (!isStillStored || signal?.aborted || Date.now() - given > COLLECTED_MS) throw failure
     await setTimeout(LOOK_AGAIN_MS)
   }
 }
 
-/*
- * The engine hands the checkpoint to its containerd, which refuses content that it still has from when it was saved, until its
- * garbage collector took that away (moby issue 42900). Nothing was started then, so asking again is safe.
- */
-const isStillStored = (error: unknown): boolean => /content sha256:[0-9a-f]+: already exists/.test((error as Error).message)
 const COLLECTED_MS = 20_000
 const LOOK_AGAIN_MS = 200
 

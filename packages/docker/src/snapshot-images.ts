@@ -49,19 +49,30 @@ export async function snapshotImages(
 
 /** Removes a snapshot's name, and its data unless a clone stands on it. One that somebody removes meanwhile is gone too. */
 export async function dropSnapshotImage(engine: Engine, reference: string, { signal }: Pick<CallContext, 'signal'>): Promise<void> {
-  const remove = () => engine.json({ method: 'DELETE', path: `/images/${reference}`, signal })
+  let base: string | undefined
   try {
-    await remove()
+    // Again when a clone that went at the same moment took the base's name along, so at most once for each clone.
+    while (!(await isDropped(engine, reference, signal))) base = await keepAsBase(engine, reference, signal)
   } catch (error) {
-    if (isGone(error)) return
-    if (!hasCode(error, 'CONFLICT', 'INVALID_STATE')) throw error
-    await keepAsBase(engine, reference, signal, remove).catch((late: unknown) => {
-      if (!isGone(late)) throw late
-    })
+    if (!hasCode(error, 'NOT_FOUND', 'IMAGE_NOT_FOUND')) throw error
+  }
+  // The last clone may have gone since the refusal, and it saw no base to take along.
+  if (base) await dropBase(engine, base, { signal })
+}
+
+/** `false` when this is the last name of an image that a machine stands on. */
+async function isDropped(engine: Engine, reference: string, signal: AbortSignal): Promise<boolean> {
+  try {
+    await engine.json({ method: 'DELETE', path: `/images/${reference}`, signal })
+    return true
+  } catch (error) {
+    if (hasCode(error, 'CONFLICT', 'INVALID_STATE')) return false
+    throw error
   }
 }
 
-async function keepAsBase(engine: Engine, reference: string, signal: AbortSignal, remove: () => Promise<unknown>): Promise<void> {
+/** Gives the image a second name, and returns its id. */
+async function keepAsBase(engine: Engine, reference: string, signal: AbortSignal): Promise<string> {
   const { Id } = await engine.json<ImageInspect>({ method: 'GET', path: `/images/${reference}/json`, signal })
   await engine.json({
     method: 'POST',
@@ -69,13 +80,7 @@ async function keepAsBase(engine: Engine, reference: string, signal: AbortSignal
     query: { repo: baseRepo(Id.replace('sha256:', '')), tag: BASE_TAG },
     signal,
   })
-  await remove()
-  // The last child may have gone since the refusal, and it saw no base to take along.
-  await dropBase(engine, Id, { signal })
-}
-
-function isGone(error: unknown): boolean {
-  return hasCode(error, 'NOT_FOUND', 'IMAGE_NOT_FOUND')
+  return Id
 }
 
 /**

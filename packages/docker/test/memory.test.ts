@@ -130,6 +130,16 @@ describe.skipIf(why !== '' || lacks !== undefined)(`memory snapshots${whyNot}`, 
     expect((await vm.status()).state).toBe('stopped')
   })
 
+  it('comes right after another one', async () => {
+    await using vm = await handle().create(counter())
+    await vm.start()
+    if (!vm.supports('snapshot.memory')) throw new Error(vm.missing['snapshot.memory'])
+    const tags = Array.from({ length: 8 }, (_none, index) => `m${index}`)
+    for (const tag of tags) await vm.snapshot(tag, { memory: true })
+    expect((await vm.snapshots()).map(({ tag }) => tag)).toEqual(tags)
+    expect((await vm.status()).state).toBe('running')
+  })
+
   it('an aborted one leaves nothing', async () => {
     await using vm = await handle().create(counter())
     await vm.start()

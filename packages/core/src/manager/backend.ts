@@ -134,7 +134,10 @@ export class Backend {
 
   /** @throws VMKitError `INVALID_STATE` with the state in it */
   async #verdict(guard: GuardedOperation, { id }: TargetMachine, ctx: CallContext, cause?: VMKitError): Promise<'go' | 'done'> {
-    const { state } = await this.driver.getStatus(id, ctx)
+    const { state } = await this.driver.getStatus(id, ctx).catch((error: unknown) => {
+      // The machine went, and what comes after its removal was refused: that is to be told.
+      throw guard === 'delete' && cause && cause.code !== 'NOT_FOUND' ? cause : error
+    })
     const answer = verdict(guard, state)
     if (answer === 'no') throw stateError(guard, state, id, cause)
     return answer

@@ -56,6 +56,12 @@ describe('an operation that the backend guards itself', () => {
     await expect(vm.start()).rejects.toMatchObject({ code: 'NOT_FOUND', hint: 'it lives on' })
   })
 
+  it('tells what was refused after the machine itself went', async () => {
+    const { vm, getStatus } = await guarded({ overrides: { delete: refuse('CONFLICT') } })
+    getStatus.mockRejectedValue(new VMKitError('NOT_FOUND', 'gone'))
+    await expect(vm.delete()).rejects.toMatchObject({ code: 'CONFLICT', message: 'in the words of the backend' })
+  })
+
   it('is preceded by a look where the manager itself tells what happened', async () => {
     const { vm, driver, getStatus } = await guarded({ probe: { missing: { events: 'none here' } } })
     await vm.start()
