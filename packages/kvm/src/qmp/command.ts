@@ -1,6 +1,7 @@
+import { existsSync } from 'node:fs'
 import { limitOf, VMKitError } from '@vmkit/core/driver'
 import { untilChange } from '@vmkit/core/state-folder'
-import { DRIVER } from '../errors.js'
+import { DRIVER, notFound } from '../errors.js'
 import { statusOf } from '../state/run.js'
 import type { Machine } from '../state/store.js'
 import { connectQmp, type Qmp } from './client.js'
@@ -48,5 +49,6 @@ export async function orEnded({ id, folder }: Machine, error: unknown): Promise<
     return now === 'starting' || now === 'running' || now === 'paused' ? undefined : now
   }).catch(() => undefined)
   if (state === undefined) return error
+  if (!existsSync(folder.path)) return notFound(id)
   return new VMKitError('INVALID_STATE', `The machine ended meanwhile: it is \`${state}\``, { driver: DRIVER, vmId: id, cause: error })
 }
