@@ -71,6 +71,10 @@ export interface HostProbe {
   available: boolean
   /** Why not. */
   reason?: string
+  /** What calls that need the backend reject with, where somebody can mend it. Default `BACKEND_UNAVAILABLE`. */
+  code?: 'PERMISSION_DENIED' | 'INVALID_CONFIG' | 'UNSUPPORTED'
+  /** The option of the driver at fault, such as `options.socketPath`. */
+  field?: string
   /** What to do about it. */
   hint?: string
   /** The backend and its version, such as `Docker Engine 28.5`. */
@@ -255,7 +259,8 @@ export interface VMDriver<C extends CapabilityManifest = CapabilityManifest> ext
    * refusal, to say what it was: one backend call less each time. Default: none. */
   readonly guards?: readonly GuardedOperation[]
 
-  /** Looks at the host. Never rejects because the backend is missing: that is `available: false` with the reason. */
+  /** Looks at the host. Never rejects because the backend is missing: that is `available: false` with the reason
+   * (`unavailable` of the driver kit makes it of an error). */
   probe(ctx: CallContext): Promise<HostProbe>
   /** All or nothing: after a failure or an abort no trace is left. @throws `ALREADY_EXISTS` for a taken name,
    * `CONFLICT` for a taken host port where the engine knows it now */

@@ -122,6 +122,23 @@ describe('probe', () => {
     await fake.create({})
   })
 
+  it('says what somebody can mend, when it knows', async () => {
+    const { fake } = setUp({
+      overrides: {
+        probe: async () => ({
+          available: false,
+          reason: 'EACCES',
+          code: 'PERMISSION_DENIED',
+          hint: 'join',
+          field: 'options.socket',
+          missing: {},
+        }),
+      },
+    })
+    const refusal = { code: 'PERMISSION_DENIED', retryable: false, driver: 'fake', hint: 'join', field: 'options.socket' }
+    for (const call of [() => fake.create({}), () => fake.get('a'), () => fake.list()]) await expect(call()).rejects.toMatchObject(refusal)
+  })
+
   it('can be left by one who asks, without ending it for another', async () => {
     let finish = (): void => {}
     const probe = () =>
