@@ -1,4 +1,4 @@
-import { type Capability, isCapability } from '../capabilities.js'
+import type { Capability } from '../capabilities.js'
 import { parseGiven } from '../config/parse.js'
 import type { VMConfig } from '../config/types.js'
 import type { BuildRequest, CallContext, DriverImages, HostProbe, ListFilter, MachineRef } from '../driver.js'
@@ -50,7 +50,7 @@ export class DriverHandleImpl {
   }
 
   supports(capability: Capability): boolean {
-    const known = readCapability(capability, isCapability)
+    const known = readCapability(capability)
     const { host, driver } = this.#backend
     if (!host.known) return driver.capabilities[known] === true
     return host.known.available && host.missingReason(known) === undefined

@@ -35,6 +35,23 @@ describe('createManager', () => {
     expect(() => createManager(options as ManagerOptions)).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG', field }))
   })
 
+  it('asks what was meant by a misspelt name', async () => {
+    const { fake, manager } = setUp()
+    const vm = await fake.create({})
+    const asked: [() => unknown, string][] = [
+      [() => createManager({ hook: {} } as never), 'options.hooks'],
+      [() => fake.list({ state: ['running'] } as never), 'filter.states'],
+      [() => fake.create({ memroy: 1 } as never), 'config.memory'],
+      [() => vm.stop({ gracems: 5 } as never), 'options.graceMs'],
+      [() => vm.exec(['a'], { timeout: 5 } as never), 'options.timeoutMs'],
+      [() => vm.supports('puase' as never), 'pause'],
+      [() => manager.lookup('fkae'), 'fake'],
+    ]
+    for (const [call, meant] of asked) {
+      await expect((async () => call())()).rejects.toMatchObject({ hint: `Did you mean \`${meant}\`?` })
+    }
+  })
+
   it('touches nothing before it is used', () => {
     const create = vi.fn()
     registerDriver({ name: 'untouched', apiVersion: 1, package: 'p', capabilities: {}, create })

@@ -148,7 +148,9 @@ class Manager {
   #makeBackend(name: string): Backend {
     try {
       const given = Object.hasOwn(this.#given, name) ? this.#given[name] : undefined
-      const driver = isDriver(given) ? given : (findDriver(name) as { create(options: unknown): VMDriver }).create(given ?? {})
+      const driver = isDriver(given)
+        ? given
+        : (findDriver(name, this.drivers) as { create(options: unknown): VMDriver }).create(given ?? {})
       return new Backend(driver, this.#backendOptions, name)
     } catch (error) {
       throw VMKitError.from(error, { driver: name })
