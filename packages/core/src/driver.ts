@@ -258,6 +258,9 @@ export interface VMDriver<C extends CapabilityManifest = CapabilityManifest> ext
    * method rejects with `INVALID_STATE` or `CONFLICT` and changes nothing. The manager then asks for the state only after a
    * refusal, to say what it was: one backend call less each time. Default: none. */
   readonly guards?: readonly GuardedOperation[]
+  /** What no capability names and only this driver has: methods that take the id or the name of a machine and a `CallContext`,
+   * and give a promise. Apps find them as `extras` of the driver's handle. */
+  readonly extras?: object
 
   /** Looks at the host. Never rejects because the backend is missing: that is `available: false` with the reason
    * (`unavailable` of the driver kit makes it of an error). */

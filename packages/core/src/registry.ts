@@ -102,6 +102,8 @@ export function checkDriver(driver: VMDriver): void {
     if (typeof driver[method] !== 'function')
       throw invalidConfig(`driver.${method}`, `a method of the driver ${driver.name}`, driver[method])
   }
+  for (const [name, extra] of Object.entries(driver.extras ?? {}))
+    if (typeof extra !== 'function') throw invalidConfig(`driver.extras.${name}`, `a method of the driver ${driver.name}`, extra)
   const claimed = CAPABILITIES.filter((capability) => driver.capabilities[capability])
   for (const capability of claimed) {
     const missing = CAPABILITY_TABLE[capability].methods.find((method) => !method.split('|').some((name) => hasMethod(driver, name)))

@@ -11,7 +11,7 @@ import { findDriver, registeredDrivers } from '../registry.js'
 import * as z from '../schema.js'
 import { Backend, type BackendOptions } from './backend.js'
 import { DriverHandleImpl } from './driver-handle.js'
-import type { CreateOptions, DriverHandle, GetOptions } from './driver-types.js'
+import type { CreateOptions, DriverExtras, DriverHandle, GetOptions } from './driver-types.js'
 import { merge } from './events.js'
 import type { ManagerHooks } from './hooks.js'
 import { OpenHandles } from './open-handles.js'
@@ -56,6 +56,10 @@ type RegisteredCapabilities<K> = K extends keyof DriverRegistry
     ? C
     : never
   : never
+/** Of an instance, or of the registered driver of this name; `unknown` when there are none. */
+type ExtrasOf<D, K> = K extends keyof D ? (D[K] extends VMDriver ? Extras<D[K]> : RegisteredExtras<K>) : RegisteredExtras<K>
+type RegisteredExtras<K> = K extends keyof DriverRegistry ? Extras<DriverRegistry[K]> : unknown
+type Extras<T> = T extends { readonly extras: infer E } ? { readonly extras: DriverExtras<E> } : unknown
 type DriverInput<K> = VMDriver | (K extends keyof DriverRegistry ? (DriverRegistry[K] extends { options: infer O } ? O : never) : never)
 
 export interface ManagerOptions<D extends Drivers = Drivers> {
@@ -73,7 +77,7 @@ export interface ManagerOptions<D extends Drivers = Drivers> {
 /** One place for all machines of an app. Closing it does to each open handle what its `onDispose` says. */
 export interface VMManager<D extends Drivers = Drivers> extends AsyncDisposable {
   /** A driver by its name in the types; made on first use, then the same one. */
-  driver<K extends DriverName<D>>(name: K): DriverHandle<CapabilitiesOf<D, K>>
+  driver<K extends DriverName<D>>(name: K): DriverHandle<CapabilitiesOf<D, K>> & ExtrasOf<D, K>
   /** A driver whose name is known only at run time. @throws VMKitError `NOT_FOUND` that says which import is missing */
   lookup(name: string): DriverHandle
   /** The names of all drivers: given in the options, or registered. */
