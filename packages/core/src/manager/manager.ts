@@ -91,7 +91,7 @@ export interface VMManager<D extends Drivers = Drivers> extends AsyncDisposable 
   /** What happens to machines, of every driver or of one, from the first pull on. Ends with the manager. */
   events(options?: StreamOptions & { driver?: DriverName<D> }): AsyncIterableIterator<VMEvent>
   /** Deletes what nobody will delete any more; see the guide on clean-up. Engines that are not there are passed over, unless
-   * the one that is asked for by name: then it is `BACKEND_UNAVAILABLE`. */
+   * the one that is asked for by name: then it is the error of every other call. */
   sweep(options?: CallOptions & { driver?: DriverName<D> }): Promise<SweptMachine[]>
   close(): Promise<void>
 }
