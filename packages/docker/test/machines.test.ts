@@ -276,7 +276,7 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
         /runtime/i,
         'driverOptions.docker.runtime',
       ],
-      ['an environment variable without a name', { env: { '': 'x' } }, 'INVALID_CONFIG', /config\.env/, 'env.'],
+      ['an environment variable without a name', { env: { '': 'x' } }, 'INVALID_CONFIG', /config\.env/, 'env'],
       ['an environment variable with a NUL', { env: { A: 'x\0y' } }, 'INVALID_CONFIG', /config\.env/, 'env.A'],
       ['a reference with shell characters', { image: 'a;rm$(x)' }, 'INVALID_CONFIG', /invalid reference format/, 'image'],
       ['a user that the image does not know', { user: 'nosuch' }, 'INVALID_CONFIG', /unable to find user|no matching entries/, 'user'],
