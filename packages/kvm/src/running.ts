@@ -6,7 +6,7 @@ import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
 import { DRIVER, invalidState } from './errors.js'
 import type { Host } from './host.js'
-import { command } from './qmp/command.js'
+import { command, quit } from './qmp/command.js'
 import { readEventLog, resetsOf } from './state/event-log.js'
 import { withLock } from './state/lock.js'
 import { isCutOff, isRunAlive, markKilled, statusOf } from './state/run.js'
@@ -25,7 +25,7 @@ export async function kill(machine: Machine, name: string, ctx: CallContext): Pr
   if (name === 'SIGKILL') {
     markKilled(machine.folder, run)
     using limit = limitOf(ctx.signal, 500)
-    await command(machine, limit.signal, (qmp) => qmp.execute('quit')).catch(() => {
+    await quit(machine, limit.signal).catch(() => {
       if (run.qemu) signalProcess(run.qemu, 'SIGKILL')
     })
     return

@@ -157,12 +157,13 @@ describe.skipIf(missingQemu)(`migration${missingQemu ? `: ${missingQemu}` : ''}`
   it('is refused before anything is made: a taken name, a wrong state, a ticket of nobody', async () => {
     await using from = await bed()
     await using to = await bed()
+    await using elsewhere = await bed()
     const machine = await from.counting()
     const other = await to.counting()
     const there = incomings(to.host)
     await expect(there.prepare({ config: machine.config, live: true }, ctx)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
     expect(to.host.store.list().map(({ id }) => id)).toEqual([other.id])
-    await expect(move(from, await bed(), machine, false)).rejects.toMatchObject({ code: 'INVALID_STATE' })
+    await expect(move(from, elsewhere, machine, false)).rejects.toMatchObject({ code: 'INVALID_STATE' })
     const ticket = await there.prepare({ config: { ...machine.config, name: 'free' }, live: true }, ctx)
     await expect(there.finish(ticket)).rejects.toMatchObject({ code: 'NOT_FOUND' })
     await expect(migrateOut(from.host, machine, { ...ticket, secret: 'guessed' }, { live: true }, ctx)).rejects.toMatchObject({

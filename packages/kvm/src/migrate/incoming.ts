@@ -59,8 +59,11 @@ export function incomings(host: Host): Incomings {
     const incoming = open.get(id)
     if (!incoming) return
     open.delete(id)
-    incoming.server.close()
+    const closed = incoming.server.close()
     await incoming.qmp?.close()
+    await endUnseen(incoming.folder)
+    await closed
+    // What a call of the source that was at work has still started.
     await endUnseen(incoming.folder)
     host.store.abandon(id)
     releaseAddresses(host, { id, config: incoming.ticket.config })
@@ -97,7 +100,7 @@ export function incomings(host: Host): Incomings {
         open.set(id, incoming as Incoming)
         return incoming.ticket
       } catch (error) {
-        incoming.server?.close()
+        await incoming.server?.close()
         host.store.abandon(id)
         releaseAddresses(host, { id, config })
         throw error
@@ -109,7 +112,7 @@ export function incomings(host: Host): Incomings {
         throw notFound(id).with({ hint: 'The machine never arrived: run migrateOut on the source first' })
       const machine = appearWithVolumes(host, incoming.folder, incoming.record)
       open.delete(id)
-      incoming.server.close()
+      void incoming.server.close()
       await incoming.qmp?.close()
       for (const name of Object.values(SOCKETS)) rmSync(join(machine.folder.path, name), { force: true })
       record(host.options.stateDir, machine, { type: 'migrated' })

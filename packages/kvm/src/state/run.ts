@@ -91,7 +91,10 @@ export function statusOf(folder: MachineFolder): RunStatus {
   const events = readEventLog(folder.events)
   if (alive) return { ...whyPaused(folder, run, liveStatus(run, events)), run }
   if (!run.ready && !events.some(({ event }) => event === 'SHUTDOWN')) return { ...run.before, run }
-  return { ...endedStatus(folder, run, events), run }
+  const status = endedStatus(folder, run, events)
+  // What told of its end may have gone to a start that began since.
+  if (status.exit?.reason === 'lost' && readRun(folder)?.number !== run.number) return statusOf(folder)
+  return { ...status, run }
 }
 
 function liveStatus(run: Run, events: readonly LoggedEvent[]): VMStatus {
