@@ -28,6 +28,9 @@ const FIELDS: VMDriver['fields'] = Object.freeze([
   'driverOptions',
 ] as const)
 
+/** `running.ts` looks at the state under the machine's lock. */
+const GUARDS = Object.freeze(['pause', 'resume'] as const)
+
 /** What other drivers do not have, with the id or the name of a machine: apps call it as `manager.driver('kvm').extras`. */
 export interface KvmExtras {
   /**
@@ -51,7 +54,7 @@ export type KvmDriver = LazyDriver<typeof capabilities> & Required<Pick<VMDriver
 export function kvm(options: KvmOptions = {}): KvmDriver {
   const resolved = resolveOptions(options)
   const driver = lazyDriver(
-    { name: DRIVER, apiVersion: 1, capabilities, fields: FIELDS, durability: 'host', isolation: 'vm' },
+    { name: DRIVER, apiVersion: 1, capabilities, fields: FIELDS, durability: 'host', isolation: 'vm', guards: GUARDS },
     async () => (await import('./operations.js')).operations(resolved),
     ['find', 'reset', 'guestInfo'],
   )
