@@ -42,16 +42,21 @@ export async function kill(machine: Machine, name: string, ctx: CallContext): Pr
 
 export async function pause(machine: Machine, verb: 'pause' | 'resume', ctx: CallContext): Promise<void> {
   const [target, source] = verb === 'pause' ? (['paused', 'running'] as const) : (['running', 'paused'] as const)
+  const { folder } = machine
   await withLock(machine, verb, ctx.signal, async (signal) => {
-    if (isCutOff(machine.folder)) await (await import('./snapshots/cut-off.js')).goOn(machine, signal)
+    let status = statusOf(folder)
+    if (isCutOff(folder, status)) {
+      await (await import('./snapshots/cut-off.js')).goOn(machine, signal)
+      status = statusOf(folder)
+    }
     // A pause that is asked for is nobody's to end.
-    forgetSaving(machine.folder)
-    const { state } = statusOf(machine.folder)
+    forgetSaving(folder)
+    const { state } = status
     if (state === target) return
     if (state !== source) throw invalidState(machine.id, verb, state)
     await command(machine, signal, (qmp) => qmp.execute(verb === 'pause' ? 'stop' : 'cont'))
     // The answer may come before the event is in the log, by which everybody knows the state.
-    await untilChange(machine.folder.path, signal, POLL_MS, () => (statusOf(machine.folder).state === source ? undefined : true))
+    await untilChange(folder.path, signal, POLL_MS, () => (statusOf(folder).state === source ? undefined : true))
   })
 }
 

@@ -121,8 +121,8 @@ function whyPaused(folder: MachineFolder, run: Run, status: VMStatus): VMStatus 
 const CUT_OFF = 'the program that saved its memory ended in the middle of that: resume() lets it go on'
 
 /** Whether the guest stands still only because a program was killed while it saved the memory. */
-export function isCutOff(folder: MachineFolder): boolean {
-  return statusOf(folder).reason === CUT_OFF
+export function isCutOff(folder: MachineFolder, { reason }: VMStatus = statusOf(folder)): boolean {
+  return reason === CUT_OFF
 }
 
 function endedStatus(folder: MachineFolder, run: Run, events: readonly LoggedEvent[]): VMStatus {
