@@ -15,12 +15,12 @@ import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, type Machine } from '../host.js'
 import type { SpecProcess } from '../spec/types.js'
 import { resolveUser } from '../spec/users.js'
+import { exitOf } from '../task/wait.js'
+import { drained } from './drained.js'
 import { NO_STDIN, type Reader, readFifo, type Writer, writeFifo } from './fifo-streams.js'
-import { EXEC_MARK, killExec } from './kill.js'
+import { EXEC_MARK, isLeft, killExec } from './kill.js'
 
 const CHUNKS_HELD = 16
-/** After the end of the command: a child that it left keeps the streams open, and would keep the reader waiting. */
-const LINGER_MS = 100
 const CLEANUP_MS = 15_000
 
 /** Runs a command, with its streams. Its environment carries a mark by which it is found, with its children, to be killed. */
@@ -80,8 +80,8 @@ export async function execStream(host: Host, id: string, request: ExecRequest, c
 
       async function finish(): Promise<ExecExit> {
         try {
-          const { exitStatus } = await containerd.tasks.wait(target, { vmId: id })
-          await drained(readers)
+          const { exitStatus } = await exitOf(containerd, target, { vmId: id })
+          await drained(readers, () => isLeft(host, machine, execId))
           // The shim tells a code only: a death by signal looks like an exit with 128 + its number.
           return { exitCode: exitStatus, signal: null }
         } catch (error) {
@@ -141,23 +141,6 @@ export async function execStream(host: Host, id: string, request: ExecRequest, c
     host.fifos.drop(fifos)
     ctx.signal.throwIfAborted()
     throw notRunning(error, id)
-  }
-}
-
-/** Everything is read, or nothing has come for a while after the end. */
-async function drained(readers: readonly Reader[]): Promise<void> {
-  const all = Promise.all(readers.map(({ ended }) => ended)).then(() => true)
-  const endedAt = performance.now()
-  for (;;) {
-    const quietFor = performance.now() - Math.max(endedAt, ...readers.map((reader) => reader.lastAt()))
-    if (quietFor >= LINGER_MS) return
-    let timer: NodeJS.Timeout | undefined
-    const pause = new Promise<false>((resolve) => {
-      timer = setTimeout(resolve, LINGER_MS - quietFor, false)
-    })
-    const done = await Promise.race([all, pause])
-    clearTimeout(timer)
-    if (done) return
   }
 }
 
