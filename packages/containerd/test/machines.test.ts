@@ -209,6 +209,23 @@ describe.skipIf(!runs)(`machines on containerd 1.6${why}`, () => {
     expect(await left([uidOf(vm)])).toEqual([])
   })
 
+  it('a reader that rests loses nothing of a command that has ended', async () => {
+    const vm = await managerOf().create(config(), on)
+    await vm.start()
+    // More pieces than are held for the reader: each is read when it comes.
+    const script = 'i=0; while [ $i -lt 60 ]; do echo piece $i; i=$((i+1)); sleep 0.005; done'
+    await using session = await vm.execStream(['sh', '-c', script])
+    const iterator = session.output[Symbol.asyncIterator]()
+    const first = await iterator.next()
+    // It is over, although nobody has read it: the rest is still there.
+    expect((await session.wait()).exitCode).toBe(0)
+    await delay(500)
+    let text = Buffer.from(first.value?.data ?? []).toString()
+    for (let next = await iterator.next(); !next.done; next = await iterator.next()) text += Buffer.from(next.value.data).toString()
+    expect(text.trim().split('\n')).toEqual(Array.from({ length: 60 }, (_, index) => `piece ${index}`))
+    await vm.delete({ force: true })
+  })
+
   it('a mount that several find at once is taken away once', async () => {
     const rootfs = join(stateDir, 'left-by-another')
     mkdirSync(rootfs)

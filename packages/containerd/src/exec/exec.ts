@@ -65,34 +65,36 @@ export async function execStream(host: Host, id: string, request: ExecRequest, c
 
     function session(): ExecSession {
       let exit: ExecExit | undefined
-      const finished = finish().then(
-        (found) => {
-          exit = found
-          output.end()
-          return found
-        },
-        (error: unknown) => {
-          output.end(error)
-          throw error
-        },
-      )
+      let rest: Promise<void> | undefined
+      const finished = finish()
       finished.catch(() => {})
 
       async function finish(): Promise<ExecExit> {
-        try {
-          const { exitStatus } = await exitOf(containerd, target, { vmId: id })
-          await drained(readers, () => isLeft(host, machine, execId))
-          // The shim tells a code only: a death by signal looks like an exit with 128 + its number.
-          return { exitCode: exitStatus, signal: null }
-        } catch (error) {
+        const { exitStatus } = await exitOf(containerd, target, { vmId: id }).catch((error: unknown) => {
           // With the machine its commands go, and with them what they would have told.
-          if (hasCode(error, 'NOT_FOUND'))
-            throw new VMKitError('GUEST_ERROR', 'The machine ended before the command did', { vmId: id, cause: error })
-          throw error
-        } finally {
-          input.destroy()
-          release()
-        }
+          const told = hasCode(error, 'NOT_FOUND')
+            ? new VMKitError('GUEST_ERROR', 'The machine ended before the command did', { vmId: id, cause: error })
+            : error
+          close(told)
+          throw told
+        })
+        // Who reads slowly, or not to the end, is told of the exit, and loses nothing.
+        await new Promise<void>((resolve) => {
+          const hasChildren = () => isLeft(host, machine, execId)
+          rest = drained(readers, { hasChildren, onHeldUp: resolve }).then(() => {
+            close()
+            resolve()
+          })
+        })
+        // The shim tells a code only: a death by signal looks like an exit with 128 + its number.
+        exit = { exitCode: exitStatus, signal: null }
+        return exit
+      }
+
+      function close(error?: unknown): void {
+        output.end(error)
+        input.destroy()
+        release()
       }
 
       function release(): void {
@@ -126,6 +128,7 @@ export async function execStream(host: Host, id: string, request: ExecRequest, c
           if (exit === undefined) await killExec(host, machine, execId, 'SIGKILL', () => exit !== undefined)
           drop()
           await finished.catch(() => {})
+          await rest
         },
       }
 
