@@ -168,12 +168,13 @@ describe.skipIf(!runs)(`machines on containerd 1.6${why}`, () => {
         const machine = parseConfig({ name, env: { LARGE: 'x'.repeat(2 ** 20) } })
         const record = { uid, config: machine, createdAt: 1, root: join(stateDir, namespace), cgroupsPath: '/none', workdir: '/' }
         const labels = { [LABEL.mark]: 'containerd', [LABEL.uid]: uid }
-        const runtime = { name: 'io.containerd.runc.v2' }
-        await containers.create({ container: { id: name, image: `docker.io/${IMAGE}`, labels, runtime, extensions: extensionsOf(record) } })
+        const spec = { typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Spec', value: Buffer.from('{}') }
+        const parts = { image: `docker.io/${IMAGE}`, runtime: { name: 'io.containerd.runc.v2' }, spec, extensions: extensionsOf(record) }
+        await containers.create({ container: { id: name, labels, ...parts } })
       }
       expect(await codeOf(containers.list({}))).toBe('RESOURCE_EXHAUSTED')
       const orphan = join(stateDir, namespace, 'machines', 'f'.repeat(16))
-      mkdirSync(orphan)
+      mkdirSync(orphan, { recursive: true })
       writeFileSync(join(orphan, 'daemon'), socketPath)
       expect((await handle.list()).map(({ name }) => name).sort()).toEqual([...names].sort())
       expect(existsSync(orphan)).toBe(false)

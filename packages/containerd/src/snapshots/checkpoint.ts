@@ -2,7 +2,6 @@
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
 import type { Descriptor } from '@vmkit/oci'
 import type { Containerd } from '../grpc/connection.js'
-import { hasCode } from '../grpc/errors.js'
 import type { Host, Machine } from '../host.js'
 import { labelContent } from '../images/content.js'
 import { descriptorOf } from '../images/descriptor.js'
@@ -25,27 +24,10 @@ export async function checkpointTask(
     terminal: true,
     fileLocks: true,
   })
-  const { descriptors } = await withoutTheSpecBefore(containerd, () =>
-    containerd.tasks.checkpoint({ containerId, options }, { signal, lease, vmId: id }),
-  )
+  const { descriptors } = await containerd.tasks.checkpoint({ containerId, options }, { signal, lease, vmId: id })
   const saved = descriptors.find(({ mediaType }) => mediaType === CRIU_TAR)
   if (!saved) throw new VMKitError('BACKEND_ERROR', 'containerd saved no memory', { driver: host.driver, vmId: id })
   return descriptorOf(saved)
-}
-
-/**
- * Beside the memory, containerd writes the machine's spec into its content store, and refuses when that is still there from the time
- * before (`writeContent` in its services/tasks/local.go). Nobody reads it, so it need not wait for the collector of garbage.
- */
-async function withoutTheSpecBefore<T>(containerd: Pick<Containerd, 'content'>, save: () => Promise<T>): Promise<T> {
-  return save().catch(async (error: unknown) => {
-    const digest = hasCode(error, 'ALREADY_EXISTS') && /content (sha256:[0-9a-f]{64}): already exists/.exec(error.message)?.[1]
-    if (!digest) throw error
-    await containerd.content.delete({ digest }).catch((late: unknown) => {
-      if (!hasCode(late, 'NOT_FOUND')) throw late
-    })
-    return save()
-  })
 }
 
 /** The saved memory lives as long as the disk that it belongs to, by its manifest. */
