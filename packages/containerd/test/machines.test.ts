@@ -1,5 +1,4 @@
 /** What only a real daemon shows: bad input, users, caps of logs, runtimes, and what is gone behind the driver's back. */
-import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -10,6 +9,7 @@ import { containerd } from '../src/driver.js'
 import { unmountFolder } from '../src/files/mount.js'
 import type { Containerd } from '../src/grpc/client.js'
 import { extensionsOf, LABEL } from '../src/record.js'
+import { runChecked } from '../src/tool.js'
 import { connect, ensureTestImage, IMAGE } from './engine.js'
 import { codeOf, config, on, setting, uidOf } from './setting.js'
 
@@ -230,7 +230,7 @@ describe.skipIf(!runs)(`machines on containerd 1.6${why}`, () => {
   it('a mount that several find at once is taken away once', async () => {
     const rootfs = join(stateDir, 'left-by-another')
     mkdirSync(rootfs)
-    execFileSync('mount', ['-t', 'tmpfs', 'none', rootfs])
+    await runChecked('mount', ['-t', 'tmpfs', 'none', rootfs])
     await Promise.all(Array.from({ length: 8 }, () => unmountFolder({ rootfs })))
     expect(existsSync(rootfs)).toBe(false)
   })
