@@ -1,5 +1,6 @@
 import { VMKitError } from '@vmkit/core'
 import { type CallContext, limitOf, type StopOptions, type VMExit } from '@vmkit/core/driver'
+import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
 import { exitFrom, exitOf } from './inspect.js'
 import { type Machines, notFound, type Place } from './machines.js'
@@ -99,21 +100,33 @@ export async function kill(machines: Machines, id: string, signal: string, ctx: 
 export async function remove(machines: Machines, id: string, force: boolean, ctx: CallContext): Promise<void> {
   const { engine, path, facts } = await machines.find(id, ctx)
   const cleanUp = imagesToClean(engine, facts, ctx)
-  try {
-    // Podman's own force begins with the stop signal, and waits ten seconds for it. What is wrong beside, the removal tells.
-    if (engine.isPodman && force) await engine.json({ method: 'POST', path: `${path}/kill`, signal: ctx.signal }).catch(() => {})
-    await engine.json({ method: 'DELETE', path, query: { force, v: true }, signal: ctx.signal, context: { vmId: id } })
-  } catch (error) {
-    if (!/already in progress/i.test((error as Error).message)) throw error
-    // Another caller removes it: done when it is gone.
-    await engine
-      .json({ method: 'POST', path: `${path}/wait`, query: { condition: 'removed' }, signal: ctx.signal })
-      .catch((late: unknown) => {
-        if (!hasCode(late, 'NOT_FOUND')) throw late
-      })
+  // Podman's own force begins with the stop signal, and waits ten seconds for it. What is wrong beside, the removal tells.
+  if (engine.isPodman && force) await engine.json({ method: 'POST', path: `${path}/kill`, signal: ctx.signal }).catch(() => {})
+  for (let isAnothers = false; ; isAnothers = true) {
+    try {
+      await engine.json({ method: 'DELETE', path, query: { force, v: true }, signal: ctx.signal, context: { vmId: id } })
+      break
+    } catch (error) {
+      if (isAnothers && hasCode(error, 'NOT_FOUND')) break
+      if (!/already in progress/i.test((error as Error).message)) throw error
+      await othersRemoval(engine, path, ctx)
+    }
   }
   machines.forget(id)
   await cleanUp()
+}
+
+// How a removal fails, and one that was over when the wait began, is no event of the engine.
+const LOOK_AGAIN_MS = 1000
+
+/** Resolves when another caller's removal is over; it may have failed, and it may go on when this says so. */
+async function othersRemoval(engine: Engine, path: string, ctx: CallContext): Promise<void> {
+  using limit = limitOf(ctx.signal, LOOK_AGAIN_MS)
+  await engine
+    .json({ method: 'POST', path: `${path}/wait`, query: { condition: 'removed' }, signal: limit.signal })
+    .catch((error: unknown) => {
+      if (!limit.isOver() && !hasCode(error, 'NOT_FOUND')) throw error
+    })
 }
 
 /** Two calls for a machine that has run: the engine's `not-running` cannot miss its end, and the details are asked for after it. */
