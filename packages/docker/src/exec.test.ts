@@ -1,37 +1,58 @@
 import { PassThrough } from 'node:stream'
+import { VMKitError } from '@vmkit/core'
 import { describe, expect, it } from 'vitest'
 import { execStream } from './exec.js'
 import { killMarked } from './exec-kill.js'
 import { type Machines, type Place, unaborted } from './machines.js'
 
-/** A command whose streams are closed at once, and of which the engine says these things, one after the other. */
-function ended(...says: { Running: boolean; ExitCode: number | null; Pid: number }[]) {
-  const state = { Running: true, Restarting: false }
+/** A command whose streams end with these words, and of which the engine says these things, one after the other. */
+function ended(words: string, ...says: { Running: boolean; ExitCode: number | null; Pid: number }[]) {
+  const state = { Running: true, Restarting: false, Paused: false }
+  const header = Buffer.from([1, 0, 0, 0, 0, 0, 0, words.length])
   const engine = {
     isLocal: false,
-    json: async ({ method }: { method: string }) => (method === 'GET' ? (says.length > 1 ? says.shift() : says[0]) : { Id: 'e' }),
-    hijack: async () => new PassThrough().end(),
+    json: async ({ method, path, signal }: { method: string; path: string; signal?: AbortSignal }) => {
+      if (path.endsWith('/wait') && state.Running)
+        return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(new VMKitError('ABORTED', 'left'))))
+      return method === 'GET' ? (says.length > 1 ? says.shift() : says[0]) : { Id: 'e' }
+    },
+    hijack: async () => new PassThrough().end(words === '' ? undefined : Buffer.concat([header, Buffer.from(words)])),
   }
   const machines = { at: async () => ({ engine, path: '/containers/x', id: 'x' }), inspect: async () => ({ State: state }) }
   return { state, start: () => execStream(machines as unknown as Machines, 'x', { command: ['true'] }, unaborted()) }
 }
 
+const NOT_STARTED = { Running: false, ExitCode: 126, Pid: 0 }
+
 describe('the end of a command', () => {
   it('is told when the engine knows it, however late after its output', async () => {
     const busy = { Running: true, ExitCode: null, Pid: 7 }
-    const { start } = ended(...Array(8).fill(busy), { Running: false, ExitCode: 3, Pid: 7 })
+    const { start } = ended('', ...Array(8).fill(busy), { Running: false, ExitCode: 3, Pid: 7 })
     expect(await (await start()).wait()).toEqual({ exitCode: 3, signal: null })
   })
 
   it('is 126 of one that cannot be run', async () => {
-    const { start } = ended({ Running: false, ExitCode: 126, Pid: 0 })
+    const { start, state } = ended('OCI runtime exec failed: exec: "/etc/passwd": permission denied', NOT_STARTED)
+    state.Running = false
     expect(await (await start()).wait()).toEqual({ exitCode: 126, signal: null })
   })
 
-  it('is INVALID_STATE of one whose machine ended before it had started', async () => {
-    const { start, state } = ended({ Running: false, ExitCode: 126, Pid: 0 })
-    state.Running = false
-    await expect((await start()).wait()).rejects.toMatchObject({ code: 'INVALID_STATE', vmId: 'x' })
+  it('is 126 of one that the engine cannot start, for a reason that is not its machine', async () => {
+    const { start } = ended('OCI runtime exec failed: no space', NOT_STARTED)
+    expect(await (await start()).wait()).toEqual({ exitCode: 126, signal: null })
+  })
+
+  it.each([
+    ['ended', { Running: false }],
+    ['was paused', { Paused: true }],
+  ])('is INVALID_STATE of one whose machine %s before it had started', async (_what, changes) => {
+    const { start, state } = ended('cannot exec in a stopped state: unknown', NOT_STARTED)
+    Object.assign(state, changes)
+    await expect((await start()).wait()).rejects.toMatchObject({
+      code: 'INVALID_STATE',
+      vmId: 'x',
+      message: expect.stringContaining('cannot exec in a stopped state'),
+    })
   })
 })
 

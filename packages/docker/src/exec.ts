@@ -1,17 +1,12 @@
 import { VMKitError } from '@vmkit/core'
 import type { CallContext, ExecExit, ExecRequest, ExecSession, TerminalSize } from '@vmkit/core/driver'
 import { hasCode } from './errors.js'
+import { EXIT_POLL_MS, exitOf, inspectExec, requireStart } from './exec-end.js'
 import { EXEC_MARK, killMarked } from './exec-kill.js'
-import { type Machines, type Place, unaborted } from './machines.js'
+import type { Machines, Place } from './machines.js'
 import { rawSession, untilReset } from './session.js'
-import type { ExecInspect } from './wire.js'
 
 const CONSOLE_SIZE_API = '1.42'
-/** The engine closes the streams a moment before it knows the exit code; it has no event that is not also a race. */
-const EXIT_POLL_MS = [1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1000, 1000, 1000]
-const LATER_POLL_MS = 1000
-/** What the engine says of a command that it could not start. */
-const NOT_STARTED = 126
 
 /** Runs a command, with its streams. Its environment carries a mark by which it is found, with its children, to be killed. */
 export async function execStream(machines: Machines, id: string, request: ExecRequest, ctx: CallContext): Promise<ExecSession> {
@@ -56,8 +51,9 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
 
   let exit: ExecExit | undefined
   let isLeft = false
-  const atEnd = async () => {
+  const atEnd = async (words: string) => {
     exit = await exitOf(machines, place, Id, () => isLeft || ctx.signal.aborted)
+    await requireStart(machines, place, Id, exit, words)
   }
   const session = rawSession(socket, tty !== undefined, atEnd, engine.isPodman && engine.isLocal ? untilReset(socket) : socket)
   const isOver = async (): Promise<boolean> => {
@@ -89,38 +85,6 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
       }
     },
   }
-}
-
-function inspectExec({ engine, id }: Place, execId: string): Promise<ExecInspect> {
-  return engine.json<ExecInspect>({
-    method: 'GET',
-    path: `/exec/${execId}/json`,
-    context: { vmId: id, operation: 'exec' },
-  })
-}
-
-/** Asks until the engine knows, or `isLeft` says that nobody wants to know it any more. */
-async function exitOf(machines: Machines, place: Place, execId: string, isLeft: () => boolean): Promise<ExecExit> {
-  const details = { driver: 'docker', vmId: place.id, operation: 'exec' }
-  for (let looks = 0; ; looks += 1) {
-    const { Running, ExitCode, Pid } = await inspectExec(place, execId)
-    if (!Running && ExitCode !== null) {
-      if (ExitCode === NOT_STARTED && Pid === 0 && !(await runs(machines, place)))
-        throw new VMKitError('INVALID_STATE', 'The machine ended before the command had started', details)
-      // The engine tells a code only: a death by signal looks like an exit with 128 + its number.
-      return { exitCode: ExitCode, signal: null }
-    }
-    const delay = EXIT_POLL_MS[looks]
-    // A command may have closed its output and go on, as long as its machine does.
-    if (delay === undefined && (isLeft() || !Running || !(await runs(machines, place)))) break
-    await new Promise((resolve) => setTimeout(resolve, delay ?? LATER_POLL_MS))
-  }
-  throw new VMKitError('BACKEND_ERROR', 'The engine closed the streams of a command and never told how it ended', details)
-}
-
-async function runs(machines: Machines, { id }: Place): Promise<boolean> {
-  const { State } = await machines.inspect(id, unaborted())
-  return State.Running && !State.Restarting
 }
 
 async function resize({ engine, id }: Place, execId: string, { columns, rows }: TerminalSize): Promise<void> {
