@@ -1,6 +1,7 @@
 import type { CallContext } from '@vmkit/core/driver'
 import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
+import { listImages } from './image-list.js'
 import type { Facts } from './machines.js'
 import type { ImageInspect, ImageListEntry } from './wire.js'
 
@@ -36,8 +37,7 @@ export async function snapshotImages(
   uid: string,
   { signal }: Pick<CallContext, 'signal'>,
 ): Promise<(ImageListEntry & { tag: string; reference: string })[]> {
-  const filters = JSON.stringify({ reference: [`${snapshotRepo(uid)}:*`] })
-  const images = await engine.json<ImageListEntry[]>({ method: 'GET', path: '/images/json', query: { filters }, signal })
+  const images = await listImages(engine, { filters: { reference: [`${snapshotRepo(uid)}:*`] }, signal })
   const prefix = `${snapshotRepo(uid)}:`
   return images.flatMap((image) =>
     (image.RepoTags ?? [])
