@@ -178,6 +178,22 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
     await others.close()
   })
 
+  it('has no exit when it never ran and somebody else removes it', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      const vm = await handle().create(idle(), { onDispose: 'detach' })
+      const waiting = vm.wait()
+      waiting.catch(() => {})
+      await vm.info()
+      await raw(socketPath as string, 'DELETE', `/containers/${vm.id}?force=1`)
+      await expect(waiting).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    }
+    const ran = await handle().create(idle({ command: ['sh', '-c', 'exec sleep 1000'] }), { onDispose: 'detach' })
+    const exit = ran.wait()
+    await ran.start()
+    await raw(socketPath as string, 'DELETE', `/containers/${ran.id}?force=1`)
+    expect((await exit).code).toBe(137)
+  })
+
   it('tells how a command ended that had closed its output long before', async () => {
     await using vm = await handle().create(idle())
     await vm.start()
