@@ -38,7 +38,7 @@ it('a connection is kept for the next request, and given up before the engine do
     expect(sockets.size).toBe(1)
     // What Node does when the time is over.
     first?.emit('timeout')
-    expect(kept()).toEqual([])
+    await vi.waitFor(() => expect(kept()).toEqual([]))
     await engine.json({ method: 'GET', path: '/info' })
     expect(sockets.size).toBe(2)
   } finally {
