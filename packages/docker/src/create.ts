@@ -4,6 +4,7 @@ import { type CallContext, invalidConfig, type MachineConfig } from '@vmkit/core
 import { containerSpec, VOLUME_LABELS } from './container-config.js'
 import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
+import { withField } from './fields.js'
 import type { RegistryAccess } from './images.js'
 import { LABEL, machineLabels } from './labels.js'
 import { machineOptions } from './machine-options.js'
@@ -33,7 +34,12 @@ export async function createContainer(
   const { platform } = machineOptions(config)
   const name = variant.containerName ?? config.name
   const mayPull = variant.image === undefined && config.pull !== 'never' && image === config.image
-  const pull = async () => (await import('./images.js')).pullImage(engine, registries, { reference: image, platform }, ctx)
+  const pull = async (): Promise<void> => {
+    const { pullImage } = await import('./images.js')
+    await pullImage(engine, registries, { reference: image, platform }, ctx).catch((error: unknown) => {
+      throw hasCode(error, 'IMAGE_NOT_FOUND', 'PERMISSION_DENIED') ? (error as VMKitError).with({ field: 'config.image' }) : error
+    })
+  }
   if (mayPull && config.pull === 'always') await pull()
   await requireNetworks(engine, config, ctx)
   if (engine.isPodman && engine.isLocal) requireSources(config)
@@ -76,7 +82,7 @@ export async function createContainer(
   } catch (error) {
     isAway = hasCode(error, 'BACKEND_UNAVAILABLE')
     await engine.undo(undo)
-    throw error
+    throw await withField(error, () => config)
   }
 }
 

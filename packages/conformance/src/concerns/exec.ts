@@ -139,8 +139,8 @@ export function exec(test: Test): void {
     const vm = await t.start({ does: 'idle' })
     // A machine that still boots takes commands, and starts them when it is up: that is not the timeout's time.
     await vm.exec(t.command({ does: 'exit', code: 0 }))
-    // The command must be at work by its timeout: as long as some that end at once take here now.
-    const timeoutMs = t.ms(700) + 4 * (await timed(() => vm.exec(t.command({ does: 'exit', code: 0 }))))
+    // Time enough for it to start its children and to tell of them: some that end at once say how busy this host is.
+    const timeoutMs = t.ms(1500) + 4 * (await timed(() => vm.exec(t.command({ does: 'exit', code: 0 }))))
     const startedAt = performance.now()
     const result = await vm.exec(t.command({ does: 'tree' }), { timeoutMs })
     assert.equal(result.timedOut, true)
