@@ -47,7 +47,7 @@ describe.skipIf(!hasQemu)(`the guest${hasQemu ? '' : ' (not run: no QEMU; script
       return info
     })
     expect(addresses, 'the user-mode network is not reached from the host').toEqual([])
-    const told = await answered(() => machines.driver.guestInfo('told'))
+    const told = await answered(() => machines.manager.driver('kvm').extras.guestInfo('told'))
     expect(lasting(details?.guest as GuestInfo)).toEqual(lasting(told))
     expect(told).toMatchObject({
       agent: 'vmkit',
@@ -116,7 +116,7 @@ describe.skipIf(!hasQemu)(`the guest${hasQemu ? '' : ' (not run: no QEMU; script
     const before = await vm.info()
     const session = await capable(vm).execStream(['sleep', '1000'])
     const lost = expect(session.wait()).rejects.toMatchObject({ code: 'GUEST_ERROR' })
-    await machines.driver.reset(vm.id)
+    await machines.manager.driver('kvm').extras.reset(vm.id)
     await lost
     await vm.waitFor({ until: async () => (await ups()) === 2, timeoutMs: 60_000 })
     expect((await capable(vm).exec(['cat', '/runs'])).stdout, 'the disk is the one from before').toBe('run\nrun\n')

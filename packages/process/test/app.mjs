@@ -66,6 +66,9 @@ const actions = {
     tell(id)
     process.kill(process.pid, 'SIGKILL')
   },
+  async look() {
+    tell(await driver.probe(ctx))
+  },
   /** All that an account without rights can do. */
   async tour() {
     const probe = await driver.probe(ctx)

@@ -34,6 +34,20 @@ export async function ensureImage(
   ctx: CallContext,
   platform?: string,
 ): Promise<MachineImage> {
+  try {
+    return await imageOf(access, config, lease, ctx, platform)
+  } catch (error) {
+    throw hasCode(error, 'IMAGE_NOT_FOUND', 'INVALID_CONFIG') ? error.with({ field: 'config.image' }) : error
+  }
+}
+
+async function imageOf(
+  access: ImageAccess,
+  config: MachineConfig,
+  lease: string,
+  ctx: CallContext,
+  platform: string | undefined,
+): Promise<MachineImage> {
   const { driver } = access
   const { image, pull, rootfs } = config
   if (rootfs !== undefined) return (await import('./folder.js')).folderImage(access, rootfs, lease, ctx)
@@ -134,6 +148,8 @@ export async function unpackSource(
   const snapshotter = await access.snapshotter(ctx)
   const { config, manifest, descriptor } = source
   try {
+    // Its name may be taken away meanwhile: what the machine stands on stays whole until the machine holds it.
+    await containerd.leases.addResource({ id: lease, resource: { id: descriptor.digest, type: 'content' } }, { signal: ctx.signal })
     const parent = await unpackImage(containerd, { config, manifest, snapshotter, lease }, ctx)
     await labelContent(containerd, manifest.config.digest, snapshotLabel(config, snapshotter), ctx.signal)
     return { name, config, snapshotter, parent, labels: baseLabels(descriptor.digest, isNamed) }

@@ -116,12 +116,15 @@ function failure(how: string, folder: MachineFolder, spec: MachineSpec): VMKitEr
   const details = { operation: 'start', evidence: { logTail: lines }, hint: `QEMU ran with the accelerator ${spec.accel}` }
   // In its words the rule stands behind the whole option.
   const [, protocol, host] = /host forwarding rule '(\w+):(.*:\d+)-/.exec(words) ?? []
-  if (host !== undefined)
+  if (host !== undefined) {
+    const forwards = spec.nics.flatMap(({ backend }) => (backend.kind === 'user' ? backend.forwards : []))
+    const index = forwards.findIndex((forward) => forward.protocol === protocol && `${forward.hostIp}:${forward.host}` === host)
     return new VMKitError('CONFLICT', `The ${protocol} port ${host} of this host is taken`, {
       driver: DRIVER,
       ...details,
-      field: 'config.ports',
+      field: index < 0 ? 'config.ports' : `config.ports.${index}.host`,
     })
+  }
   const error = qmpError('to start', '', words, details)
   // A missing file or device is not a missing machine.
   if (error.code !== 'NOT_FOUND' && error.code !== 'ALREADY_EXISTS') return error

@@ -16,15 +16,11 @@ export async function command<T>(machine: Machine, signal: AbortSignal, task: (q
     throw signal.aborted ? error : await orEnded(machine, error)
   }
   const qmp = await connectQmp(machine.folder.qmp, { signal }).catch(explain)
-  let hungUp = false
-  void qmp.closed.then(() => {
-    hungUp = true
-  })
   try {
     return await task(qmp)
   } catch (error) {
     // What else does not answer, such as the target of a migration, tells nothing of this machine.
-    return hungUp ? await explain(error) : await Promise.reject(error)
+    return qmp.isOver() ? await explain(error) : await Promise.reject(error)
   } finally {
     await qmp.close()
   }
