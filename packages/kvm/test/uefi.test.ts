@@ -65,9 +65,9 @@ describe.skipIf(!hasQemu)(`UEFI${hasQemu ? '' : ' (not run: no QEMU; scripts/bac
     const { vm: moved } = await vm.migrate(there.target)
     expect(readFileSync(fileOf(there.stateDir, moved.id)).equals(variables), 'of the one that moved').toBe(true)
     await moved.start()
+    await moved.waitFor({ log: /BdsDxe/, timeoutMs: 100_000 })
     if (!moved.supports('migrate.live')) throw new Error(moved.missing['migrate.live'])
-    // In the middle of its boot, which ends where it comes to.
     const { vm: back } = await moved.migrate(here.target, { live: true })
-    await back.waitFor({ log: /BdsDxe/, timeoutMs: 100_000 })
+    expect(await back.status()).toEqual({ state: 'running' })
   })
 })
