@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { CallContext } from '@vmkit/core/driver'
 import { claimsOn } from './claims.js'
 import { unmountFolder } from './files/mount.js'
+import { listContainers } from './grpc/list-containers.js'
 import type { Host, Machine } from './host.js'
 import { endLease, makersLease } from './images/leases.js'
 import { releaseNetworkOf } from './net/connect.js'
@@ -38,9 +39,8 @@ export async function sweepOrphans(host: Host, machines: readonly Machine[], ctx
 }
 
 /** Of all drivers in this namespace, which may share the folder. */
-async function knownUids(host: Host, { signal }: CallContext): Promise<Set<string | undefined>> {
-  const containerd = await host.containerd()
-  const { containers } = await containerd.containers.list({ filters: [`labels."${LABEL.uid}"`] }, { signal })
+async function knownUids(host: Host, ctx: CallContext): Promise<Set<string | undefined>> {
+  const containers = await listContainers(await host.containerd(), `labels."${LABEL.uid}"`, ctx)
   return new Set(containers.map(({ labels }) => labels[LABEL.uid]))
 }
 
