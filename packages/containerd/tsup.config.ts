@@ -1,14 +1,15 @@
-import { readFile } from 'node:fs/promises'
 import { defineConfig, type Options } from 'tsup'
 import { base } from '../../tsup.base.js'
+import { plainDescriptors } from './tsup.descriptors.js'
 
-/** What is bundled of others is parsed at the first call of every program: as few bytes as say the same. Our own code stays readable. */
+/** Chunks of what is bundled of others are parsed at the first call of every program: as few bytes as say the same. Our own code stays readable. */
 const minified: NonNullable<Options['esbuildPlugins']>[number] = {
   name: 'minify what is bundled',
-  setup({ onLoad, esbuild }) {
-    onLoad({ filter: /node_modules\/.*\.js$/ }, async ({ path }) => ({
-      contents: (await esbuild.transform(await readFile(path, 'utf8'), { minify: true })).code,
-    }))
+  setup({ onEnd, esbuild }) {
+    onEnd(async ({ outputFiles = [] }) => {
+      for (const file of outputFiles.filter(({ path, text }) => path.endsWith('.js') && text.includes('\n// ../../node_modules/')))
+        file.contents = Buffer.from((await esbuild.transform(file.text, { minify: true, format: 'esm', target: 'node20' })).code)
+    })
   },
 }
 
@@ -21,7 +22,7 @@ export default defineConfig({
   entry: { index: 'src/index.ts', driver: 'src/driver.ts' },
   noExternal: ['@grpc/grpc-js', '@bufbuild/protobuf'],
   external: ['@grpc/proto-loader'],
-  esbuildPlugins: [...(base.esbuildPlugins ?? []), minified],
+  esbuildPlugins: [...(base.esbuildPlugins ?? []), plainDescriptors, minified],
   banner: {
     js: "import { createRequire as vmkitCreateRequire } from 'node:module'; const require = /* @__PURE__ */ vmkitCreateRequire(import.meta.url);",
   },

@@ -5,11 +5,12 @@ import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmk
 import { cgroupTraits, cgroupVersion } from './cgroup.js'
 import type { Containerd } from './grpc/client.js'
 import { hasCode } from './grpc/errors.js'
+import type { Plugin } from './grpc/generated/introspection_pb.js'
 import type { Host } from './host.js'
 import { choosePuller, type Daemon, explain } from './images/transfer/choose.js'
 import { missingLogger } from './logs/logger.js'
 import { findPlugin } from './net/cni.js'
-import { missingRestartMonitor } from './restart.js'
+import { missingMonitorAmong } from './restart.js'
 import { type Criu, findCriu } from './snapshots/criu.js'
 import { privateFolder } from './state-dir.js'
 
@@ -26,15 +27,15 @@ const START_IT = 'Start containerd, or name its socket with options.socketPath'
 
 export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   try {
-    const containerd = await host.containerd()
-    const version = await versionOf(containerd, ctx)
     const { socketPath, runtime } = host.options
-    const [{ plugins }, restart, snapshotter, criu] = await Promise.all([
-      containerd.introspection.plugins({}, { signal: ctx.signal }),
-      missingRestartMonitor(host, ctx),
-      host.images.snapshotter(ctx),
+    const [{ version, plugins }, criu] = await Promise.all([
+      askDaemon(await host.connection.get(), ctx),
       findCriu(socketPath, runtime, join(privateFolder(host.root), 'criu.json')),
+      // Made beside the questions, which need none: the first call of most programs is this one.
+      host.containerd(),
     ])
+    const restart = missingMonitorAmong(plugins)
+    const snapshotter = host.images.snapshotterAmong(plugins)
     const found: HostProbe = {
       available: true,
       engine: `containerd ${version.replace(/^v/, '').replace(/~.*$/, '')}`,
@@ -81,8 +82,14 @@ function whoPulls({ options, driver }: Host, daemon: Daemon): string {
 }
 
 /** A connection that broke since the last call tells nothing of the daemon now: that is asked over a new one. */
-async function versionOf(containerd: Containerd, { signal }: CallContext): Promise<string> {
-  const ask = async (): Promise<string> => (await containerd.version.version({}, { signal })).version
+async function askDaemon(containerd: Containerd, { signal }: CallContext): Promise<Pick<Daemon, 'version'> & { plugins: Plugin[] }> {
+  const ask = async () => {
+    const [{ version }, { plugins }] = await Promise.all([
+      containerd.version.version({}, { signal }),
+      containerd.introspection.plugins({}, { signal }),
+    ])
+    return { version, plugins }
+  }
   return ask().catch((error: unknown) => {
     if (!hasCode(error, 'BACKEND_UNAVAILABLE')) throw error
     return ask()

@@ -6,6 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type CallContext, type MachineConfig, type VMExit, VMKitError } from '@vmkit/core/driver'
 import { TASK_STATUS } from './grpc/enums.js'
+import type { Plugin } from './grpc/generated/introspection_pb.js'
 import { findMachine, type Host, type Machine, taskOf, unaborted, updateMachine } from './host.js'
 import { loggerUri, missingLogger } from './logs/logger.js'
 
@@ -22,10 +23,15 @@ const SETTLE_MS = 300
 const MONITORS = ['io.containerd.internal.v1', 'io.containerd.monitor.container.v1']
 
 /** Why no policy can be honoured here; `undefined` when it can. */
-export async function missingRestartMonitor(host: Host, { signal }: CallContext): Promise<string | undefined> {
+async function missingRestartMonitor(host: Host, { signal }: CallContext): Promise<string | undefined> {
   const containerd = await host.containerd()
   const { plugins } = await containerd.introspection.plugins({ filters: MONITORS.map((type) => `type==${type},id==restart`) }, { signal })
-  const monitor = plugins.find(({ initErr }) => initErr === undefined)
+  return missingMonitorAmong(plugins)
+}
+
+/** The same, by what plugins the daemon has. */
+export function missingMonitorAmong(plugins: readonly Plugin[]): string | undefined {
+  const monitor = plugins.find(({ type, id, initErr }) => id === 'restart' && MONITORS.includes(type) && initErr === undefined)
   if (!monitor) return "containerd's restart monitor (the plugin restart) is not enabled here"
   // Before 1.7 it reads no policy: it would start again what succeeded, and count nothing.
   if (!monitor.capabilities.includes('on-failure')) return "this containerd's restart monitor knows no policies; that of 1.7 and later does"
