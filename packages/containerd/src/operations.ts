@@ -7,7 +7,7 @@ import { findByName, findMachine, type Host, listMachines, taskOf } from './host
 import { imageAccess } from './images/access.js'
 import { infoOf, statusOf, summaryOf } from './inspect.js'
 import { logKeeper } from './logs/cap.js'
-import { ensureNamespace } from './namespace.js'
+import { inNamespace } from './namespace.js'
 import type { ParsedOptions } from './options.js'
 import { probe } from './probe.js'
 import { stateRoot } from './state-dir.js'
@@ -67,16 +67,17 @@ export function operations(variation: Variation, options: ParsedOptions): Operat
   const { socketPath, namespace } = options
   const link = connection({ socketPath, namespace, driver: variation.name })
   const root = stateRoot(options.stateDir, namespace)
-  const ready = ensureNamespace(link)
+  const { containerd, looking } = inNamespace(link)
   const host: Host = {
     driver: variation.name,
     options,
     variation,
     connection: link,
-    containerd: ready,
+    containerd,
+    looking,
     fifos: fifoPool(root),
     logKeeper: logKeeper(options, root),
-    images: { ...imageAccess(link, options), containerd: ready },
+    images: { ...imageAccess(link, options), containerd },
     root,
   }
   const machineOperations = lazily(async () => (await import('./machine-operations.js')).machineOperations(host))
@@ -91,8 +92,8 @@ export function operations(variation: Variation, options: ParsedOptions): Operat
       return infoOf(host, machine, await taskOf(host, machine.containerId, ctx, id))
     },
     async list(_filter, ctx) {
-      const containerd = await host.containerd()
-      const [machines, { tasks }] = await Promise.all([listMachines(host, ctx), containerd.tasks.list({}, { signal: ctx.signal })])
+      const client = await looking()
+      const [machines, { tasks }] = await Promise.all([listMachines(host, ctx), client.tasks.list({}, { signal: ctx.signal })])
       await sweepOrphans(host, machines, ctx)
       const byId = new Map(tasks.map((task) => [task.id, task]))
       return machines.map((machine) => summaryOf(host, machine, byId.get(machine.containerId)))

@@ -3,7 +3,7 @@ import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
 import { cgroupTraits, cgroupVersion } from './cgroup.js'
-import type { Containerd } from './grpc/client.js'
+import type { LookingClient } from './grpc/connection.js'
 import { hasCode } from './grpc/errors.js'
 import type { Plugin } from './grpc/generated/introspection_pb.js'
 import type { Host } from './host.js'
@@ -29,10 +29,10 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   try {
     const { socketPath, runtime } = host.options
     const [{ version, plugins }, criu] = await Promise.all([
-      askDaemon(await host.connection.get(), ctx),
+      askDaemon(await host.connection.look(), ctx),
       findCriu(socketPath, runtime, join(privateFolder(host.root), 'criu.json')),
       // Made beside the questions, which need none: the first call of most programs is this one.
-      host.containerd(),
+      host.looking(),
     ])
     const restart = missingMonitorAmong(plugins)
     const snapshotter = host.images.snapshotterAmong(plugins)
@@ -82,11 +82,11 @@ function whoPulls({ options, driver }: Host, daemon: Daemon): string {
 }
 
 /** A connection that broke since the last call tells nothing of the daemon now: that is asked over a new one. */
-async function askDaemon(containerd: Containerd, { signal }: CallContext): Promise<Pick<Daemon, 'version'> & { plugins: Plugin[] }> {
+async function askDaemon(client: LookingClient, { signal }: CallContext): Promise<Pick<Daemon, 'version'> & { plugins: Plugin[] }> {
   const ask = async () => {
     const [{ version }, { plugins }] = await Promise.all([
-      containerd.version.version({}, { signal }),
-      containerd.introspection.plugins({}, { signal }),
+      client.version.version({}, { signal }),
+      client.introspection.plugins({}, { signal }),
     ])
     return { version, plugins }
   }

@@ -24,8 +24,8 @@ const MONITORS = ['io.containerd.internal.v1', 'io.containerd.monitor.container.
 
 /** Why no policy can be honoured here; `undefined` when it can. */
 async function missingRestartMonitor(host: Host, { signal }: CallContext): Promise<string | undefined> {
-  const containerd = await host.containerd()
-  const { plugins } = await containerd.introspection.plugins({ filters: MONITORS.map((type) => `type==${type},id==restart`) }, { signal })
+  const client = await host.looking()
+  const { plugins } = await client.introspection.plugins({ filters: MONITORS.map((type) => `type==${type},id==restart`) }, { signal })
   return missingMonitorAmong(plugins)
 }
 

@@ -31,8 +31,8 @@ export async function sweepOrphans(host: Host, machines: readonly Machine[], ctx
 
 /** Of all drivers in this namespace, which may share the folder. */
 async function knownUids(host: Host, { signal }: CallContext): Promise<Set<string | undefined>> {
-  const containerd = await host.containerd()
-  const { containers } = await containerd.containers.list({ filters: [`labels."${LABEL.uid}"`] }, { signal })
+  const client = await host.looking()
+  const { containers } = await client.containers.list({ filters: [`labels."${LABEL.uid}"`] }, { signal })
   return new Set(containers.map(({ labels }) => labels[LABEL.uid]))
 }
 

@@ -5,7 +5,7 @@ import type { VMConfig, VMKitError } from '@vmkit/core'
 import { describe, expect, it } from 'vitest'
 import { cgroupVersion } from '../src/cgroup.js'
 import { containerd } from '../src/driver.js'
-import type { Containerd } from '../src/grpc/client.js'
+import type { Containerd } from '../src/grpc/connection.js'
 import { connect, ensureTestImage } from './engine.js'
 import { codeOf, config, on, setting, uidOf } from './setting.js'
 

@@ -32,7 +32,7 @@ export function imageAccess(connection: Connection, options: ImageAccess['option
     snapshotterAmong,
     async snapshotter({ signal }) {
       if (chosen !== undefined) return chosen
-      const { introspection } = await connection.get()
+      const { introspection } = await connection.look()
       return snapshotterAmong((await introspection.plugins({ filters: [`type==${SNAPSHOTTER}`] }, { signal })).plugins)
     },
   }
