@@ -2,13 +2,18 @@ import { defineConfig, type Options } from 'tsup'
 import { base } from '../../tsup.base.js'
 import { plainDescriptors } from './tsup.descriptors.js'
 
-/** Chunks of what is bundled of others are parsed at the first call of every program: as few bytes as say the same. Our own code stays readable. */
+/**
+ * Chunks of what is bundled of others are parsed at the first call of every program: as few bytes as say the same, in lines that a
+ * stack trace may show. Our own code stays readable.
+ */
 const minified: NonNullable<Options['esbuildPlugins']>[number] = {
   name: 'minify what is bundled',
   setup({ onEnd, esbuild }) {
     onEnd(async ({ outputFiles = [] }) => {
       for (const file of outputFiles.filter(({ path, text }) => path.endsWith('.js') && text.includes('\n// ../../node_modules/')))
-        file.contents = Buffer.from((await esbuild.transform(file.text, { minify: true, format: 'esm', target: 'node20' })).code)
+        file.contents = Buffer.from(
+          (await esbuild.transform(file.text, { minify: true, lineLimit: 200, format: 'esm', target: 'node20' })).code,
+        )
     })
   },
 }
