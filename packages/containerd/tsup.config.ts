@@ -1,3 +1,4 @@
+import { isBuiltin } from 'node:module'
 import { defineConfig, type Options } from 'tsup'
 import { base } from '../../tsup.base.js'
 import { plainDescriptors } from './tsup.descriptors.js'
@@ -18,17 +19,25 @@ const minified: NonNullable<Options['esbuildPlugins']>[number] = {
   },
 }
 
+/** What CommonJS requires of Node: a `require` would have to be made in every chunk, which takes longer than to load most of them. */
+const builtins: NonNullable<Options['esbuildPlugins']>[number] = {
+  name: 'built-in modules for CommonJS',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^[a-z0-9_:/]+$/ }, ({ path, kind }) =>
+      kind === 'require-call' && isBuiltin(path) ? { path, namespace: 'builtin' } : undefined,
+    )
+    onLoad({ filter: /.*/, namespace: 'builtin' }, ({ path }) => ({ contents: `module.exports = process.getBuiltinModule('${path}')` }))
+  },
+}
+
 /**
- * gRPC and protobuf are bundled, and only what is used of them: from their packages they take twice as long to load. grpc-js is
- * CommonJS, so its chunk needs a `require`; its channelz service, which nobody starts, would bring proto-loader and protobufjs.
+ * gRPC and protobuf are bundled, and only what is used of them: from their packages they take twice as long to load. The channelz
+ * service of grpc-js, which nobody starts, would bring proto-loader and protobufjs.
  */
 export default defineConfig({
   ...base,
   entry: { index: 'src/index.ts', driver: 'src/driver.ts' },
   noExternal: ['@grpc/grpc-js', '@bufbuild/protobuf'],
   external: ['@grpc/proto-loader'],
-  esbuildPlugins: [...(base.esbuildPlugins ?? []), plainDescriptors, minified],
-  banner: {
-    js: "import { createRequire as vmkitCreateRequire } from 'node:module'; const require = /* @__PURE__ */ vmkitCreateRequire(import.meta.url);",
-  },
+  esbuildPlugins: [...(base.esbuildPlugins ?? []), builtins, plainDescriptors, minified],
 })
