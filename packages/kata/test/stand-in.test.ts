@@ -55,7 +55,10 @@ describe.skipIf(!requireStandIn())(`kata${why}`, () => {
     await using vm = await manager.create(idle(), { driver: 'kata' })
     await vm.start()
     // Its own: other programs of this host mount what they like meanwhile. The path of each has the namespace in it.
-    const mounts = () => readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter((line) => line.includes(namespace)).length
+    const mounts = () =>
+      readFileSync('/proc/self/mountinfo', 'utf8')
+        .split('\n')
+        .filter((line) => line.includes(namespace)).length
     const before = mounts()
     expect(before).toBeGreaterThan(0)
     expect((await vm.exec(['id', '-u'], { user: 'worker' })).stdout).toBe('1000\n')
