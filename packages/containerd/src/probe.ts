@@ -7,10 +7,11 @@ import type { LookingClient } from './grpc/connection.js'
 import { hasCode } from './grpc/errors.js'
 import type { Plugin } from './grpc/generated/introspection_pb.js'
 import type { Host } from './host.js'
-import { choosePuller, type Daemon, explain } from './images/transfer/choose.js'
+import { SNAPSHOTTER_FILTER } from './images/access.js'
+import { choosePuller, type Daemon, explain, PULL_FILTERS } from './images/transfer/choose.js'
 import { missingLogger } from './logs/logger.js'
 import { findPlugin } from './net/cni.js'
-import { missingMonitorAmong } from './restart.js'
+import { MONITOR_FILTERS, missingMonitorAmong } from './restart.js'
 import { type Criu, findCriu } from './snapshots/criu.js'
 import { privateFolder } from './state-dir.js'
 
@@ -81,12 +82,15 @@ function whoPulls({ options, driver }: Host, daemon: Daemon): string {
   }
 }
 
+/** Of some sixty plugins a probe goes by a dozen. */
+const PLUGINS_ASKED = [SNAPSHOTTER_FILTER, ...MONITOR_FILTERS, ...PULL_FILTERS]
+
 /** A connection that broke since the last call tells nothing of the daemon now: that is asked over a new one. */
 async function askDaemon(client: LookingClient, { signal }: CallContext): Promise<Pick<Daemon, 'version'> & { plugins: Plugin[] }> {
   const ask = async () => {
     const [{ version }, { plugins }] = await Promise.all([
       client.version.version({}, { signal }),
-      client.introspection.plugins({}, { signal }),
+      client.introspection.plugins({ filters: PLUGINS_ASKED }, { signal }),
     ])
     return { version, plugins }
   }

@@ -22,10 +22,13 @@ const SETTLE_MS = 300
 /** The plugin's type: until containerd 1.7, and from 2.0. */
 const MONITORS = ['io.containerd.internal.v1', 'io.containerd.monitor.container.v1']
 
+/** Finds the monitor among the daemon's plugins. */
+export const MONITOR_FILTERS: readonly string[] = MONITORS.map((type) => `type==${type},id==restart`)
+
 /** Why no policy can be honoured here; `undefined` when it can. */
 async function missingRestartMonitor(host: Host, { signal }: CallContext): Promise<string | undefined> {
   const client = await host.looking()
-  const { plugins } = await client.introspection.plugins({ filters: MONITORS.map((type) => `type==${type},id==restart`) }, { signal })
+  const { plugins } = await client.introspection.plugins({ filters: [...MONITOR_FILTERS] }, { signal })
   return missingMonitorAmong(plugins)
 }
 

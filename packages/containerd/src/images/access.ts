@@ -15,6 +15,8 @@ export interface ImageAccess {
 }
 
 const SNAPSHOTTER = 'io.containerd.snapshotter.v1'
+/** Finds them among the daemon's plugins. */
+export const SNAPSHOTTER_FILTER = `type==${SNAPSHOTTER}`
 /** The best first. */
 const PREFERRED = ['overlayfs', 'native']
 
@@ -33,7 +35,7 @@ export function imageAccess(connection: Connection, options: ImageAccess['option
     async snapshotter({ signal }) {
       if (chosen !== undefined) return chosen
       const { introspection } = await connection.look()
-      return snapshotterAmong((await introspection.plugins({ filters: [`type==${SNAPSHOTTER}`] }, { signal })).plugins)
+      return snapshotterAmong((await introspection.plugins({ filters: [SNAPSHOTTER_FILTER] }, { signal })).plugins)
     },
   }
 }
