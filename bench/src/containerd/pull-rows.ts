@@ -5,12 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { digestOf, type ImageSource, imageFromFolder, pushImage } from '@vmkit/oci'
+import { backendEnv } from '../../../scripts/lib/backends.js'
 import { lightEnvironment, nodeNumber } from '../child.js'
 import { packageFolder } from '../driver-costs.js'
 import { once } from '../loop.js'
 import type { Comparison, Omission } from '../suite.js'
 import { megabytes } from '../units.js'
-import { backendLine, NAMESPACE } from './engine.js'
+import { NAMESPACE } from './engine.js'
 import type { Bed } from './rows.js'
 
 const LAYERS = 3
@@ -22,7 +23,7 @@ const GROWTH_MOST = megabytes(64)
 
 /** An image of three layers of noise, from the loopback registry into an empty namespace and out again. */
 export async function* pullRows({ socketPath, containerd, bare, folder, run }: Bed): AsyncGenerator<Comparison | Omission> {
-  const registry = backendLine('VMKIT_REGISTRY')
+  const registry = backendEnv('VMKIT_REGISTRY')
   if (registry === undefined) {
     yield { what: 'pull', omitted: 'no registry; scripts/backends up starts one' }
     return

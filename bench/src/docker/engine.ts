@@ -1,13 +1,11 @@
-import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import '@vmkit/docker'
 import { createManager } from '@vmkit/core'
+import { backendPath } from '../../../scripts/lib/backends.js'
 
-const BACKENDS = fileURLToPath(new URL('../../../scripts/backends', import.meta.url))
 const UNIX = 'unix://'
 
 export const managerAt = (socketPath?: string) => createManager({ drivers: { docker: socketPath === undefined ? {} : { socketPath } } })
@@ -16,9 +14,9 @@ export type DockerHandle = ReturnType<typeof dockerOf>
 
 export const dockerOf = (manager: DockerManager) => manager.driver('docker')
 
-/** The socket of a real engine, or why there is none that can be measured. */
+/** The socket of a real engine, ours or the one that the driver finds, or why there is none that can be measured. */
 export async function findEngine(): Promise<{ socketPath: string } | { reason: string }> {
-  const manager = managerAt(backendSocket())
+  const manager = managerAt(backendPath('VMKIT_DOCKER_SOCKET'))
   try {
     const { available, reason, details } = await dockerOf(manager).probe()
     if (!available) return { reason: reason ?? 'the probe gives no reason' }
@@ -27,25 +25,6 @@ export async function findEngine(): Promise<{ socketPath: string } | { reason: s
     return busybox() === undefined ? { reason: 'its image needs busybox-static' } : { socketPath: endpoint.slice(UNIX.length) }
   } finally {
     await manager.close()
-  }
-}
-
-/** The engine that the environment names, or that of `scripts/backends`; `undefined` lets the driver look for one. */
-function backendSocket(): string | undefined {
-  const named =
-    process.env.VMKIT_DOCKER_SOCKET ||
-    backendLines()
-      .find((line) => line.startsWith('VMKIT_DOCKER_SOCKET='))
-      ?.split('=')[1]
-  return named !== undefined && existsSync(named) ? named : undefined
-}
-
-function backendLines(): string[] {
-  try {
-    return execFileSync(BACKENDS, ['env'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')
-  } catch {
-    // It is made for Debian; elsewhere an engine may run all the same.
-    return []
   }
 }
 

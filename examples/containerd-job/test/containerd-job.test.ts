@@ -1,23 +1,15 @@
-import { execFile, execFileSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { execFile } from 'node:child_process'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
+import { backendPath } from '../../../scripts/lib/backends.js'
 
 const main = fileURLToPath(new URL('../src/job.ts', import.meta.url))
 
-/** The daemon of `scripts/backends`; the environment goes first. */
-function socketOf(): string | undefined {
-  const backends = fileURLToPath(new URL('../../../scripts/backends', import.meta.url))
-  const lines = execFileSync(backends, ['env'], { encoding: 'utf8' }).split('\n')
-  const path = process.env.VMKIT_CONTAINERD_SOCKET ?? lines.find((line) => line.startsWith('VMKIT_CONTAINERD_SOCKET='))?.split('=')[1]
-  return path !== undefined && existsSync(path) ? path : undefined
-}
-
-const socket = socketOf()
+const socket = backendPath('VMKIT_CONTAINERD_SOCKET')
 if (socket === undefined && process.env.VMKIT_REQUIRE_BACKENDS === '1') throw new Error('no containerd: scripts/backends up starts one')
 const why = socket === undefined ? ' (not run: no containerd; scripts/backends up starts one)' : ''
 

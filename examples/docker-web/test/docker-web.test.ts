@@ -1,22 +1,13 @@
-import { execFile, execFileSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { get, type IncomingMessage } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
+import { backendPath } from '../../../scripts/lib/backends.js'
 
 const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
-
-/** The engine of `scripts/backends`; the environment goes first. */
-function engineSocket(): string | undefined {
-  if (process.env.VMKIT_DOCKER_SOCKET) return process.env.VMKIT_DOCKER_SOCKET
-  const lines = execFileSync(fileURLToPath(new URL('../../../scripts/backends', import.meta.url)), ['env'], { encoding: 'utf8' }).split(
-    '\n',
-  )
-  const path = lines.find((line) => line.startsWith('VMKIT_DOCKER_SOCKET='))?.split('=')[1]
-  return [path, '/var/run/docker.sock'].find((candidate) => candidate !== undefined && existsSync(candidate))
-}
 
 /** What the engine answers, asked behind vmkit's back. */
 async function statusOf(socketPath: string, path: string): Promise<number | undefined> {
@@ -25,7 +16,7 @@ async function statusOf(socketPath: string, path: string): Promise<number | unde
   return answer.statusCode
 }
 
-const socket = engineSocket()
+const socket = [backendPath('VMKIT_DOCKER_SOCKET'), '/var/run/docker.sock'].find((path) => path !== undefined && existsSync(path))
 if (socket === undefined && process.env.VMKIT_REQUIRE_BACKENDS === '1') throw new Error('no Docker engine: scripts/backends up starts one')
 const why = socket === undefined ? ' (not run: no Docker engine; scripts/backends up starts one)' : ''
 

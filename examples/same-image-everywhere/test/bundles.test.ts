@@ -1,30 +1,21 @@
-/** A machine moves between drivers as a bundle, for real: its disk, environment, ports, labels and command go along. */
-import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { containerd } from '@vmkit/containerd/driver'
 import { createManager, type VM, type VMConfig } from '@vmkit/core'
 import { docker } from '@vmkit/docker/driver'
 import { kvm } from '@vmkit/kvm/driver'
 import { imageFromFolder, writeArchive } from '@vmkit/oci'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { backendPath } from '../../../scripts/lib/backends.js'
 
 const IMAGE = 'vmkit-exchange:1'
 
 /** What a machine that came in a bundle has here. */
 type Arrived = VM<{ readonly exec: true; readonly files: true; readonly logs: true; readonly bundle: true }>
 
-const script = fileURLToPath(new URL('../../../scripts/backends', import.meta.url))
-const lines = execFileSync(script, ['env'], { encoding: 'utf8' }).split('\n')
-/** A socket of an engine of `scripts/backends`; the environment goes first. */
-const socketOf = (name: string): string | undefined => {
-  const path = process.env[name] ?? lines.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1)
-  return path !== undefined && existsSync(path) ? path : undefined
-}
-const sockets = { docker: socketOf('VMKIT_DOCKER_SOCKET'), containerd: socketOf('VMKIT_CONTAINERD_SOCKET') }
+const sockets = { docker: backendPath('VMKIT_DOCKER_SOCKET'), containerd: backendPath('VMKIT_CONTAINERD_SOCKET') }
 const hasQemu = (process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, 'qemu-system-x86_64')))
 const lacking =
   sockets.docker === undefined

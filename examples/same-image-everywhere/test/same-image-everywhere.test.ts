@@ -1,23 +1,15 @@
-import { execFile, execFileSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect, it } from 'vitest'
+import { backendPath } from '../../../scripts/lib/backends.js'
 
 const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
 
-/** The engine of `scripts/backends`; the environment goes first. */
-function engineSocket(): string | undefined {
-  if (process.env.VMKIT_DOCKER_SOCKET) return process.env.VMKIT_DOCKER_SOCKET
-  const script = fileURLToPath(new URL('../../../scripts/backends', import.meta.url))
-  const lines = execFileSync(script, ['env'], { encoding: 'utf8' }).split('\n')
-  const path = lines.find((line) => line.startsWith('VMKIT_DOCKER_SOCKET='))?.split('=')[1]
-  return [path, '/var/run/docker.sock'].find((candidate) => candidate !== undefined && existsSync(candidate))
-}
-
-const socket = engineSocket()
+const socket = [backendPath('VMKIT_DOCKER_SOCKET'), '/var/run/docker.sock'].find((path) => path !== undefined && existsSync(path))
 const hasQemu = (process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, 'qemu-system-x86_64')))
 const missing = socket === undefined ? 'Docker engine' : hasQemu ? undefined : 'QEMU'
 if (missing !== undefined && process.env.VMKIT_REQUIRE_BACKENDS === '1') throw new Error(`no ${missing}: scripts/backends up starts one`)

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
+import { type CallContext, type HostProbe, type Missing, unavailable, VMKitError } from '@vmkit/core/driver'
 import { cgroupTraits, cgroupVersion } from './cgroup.js'
 import type { LookingClient } from './grpc/connection.js'
 import { hasCode } from './grpc/errors.js'
@@ -70,7 +70,7 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   } catch (error) {
     ctx.signal.throwIfAborted()
     const { code, message, hint = code === 'BACKEND_UNAVAILABLE' ? START_IT : undefined } = VMKitError.from(error)
-    return { available: false, reason: message, hint, missing: NEVER, tried: [{ target: host.options.socketPath, result: message }] }
+    return { ...unavailable(error, NEVER), hint, tried: [{ target: host.options.socketPath, result: message }] }
   }
 }
 

@@ -5,32 +5,20 @@ import { chmod, copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ImageSource, imageFromFolder, pushImage as push, writeArchive } from '@vmkit/oci'
+import { backendEnv, backendPath } from '../../../scripts/lib/backends.js'
 import { type Connection, connection } from '../src/grpc/connection.js'
 import { imageAccess } from '../src/images/access.js'
 import { containerdImages } from '../src/images/images.js'
 
-const BACKENDS = join(import.meta.dirname, '../../../scripts/backends')
+export { backendEnv }
 
 export const IMAGE = 'vmkit-test/busybox:1'
 
-/** What `scripts/backends env` prints; the environment goes first. */
-export function backendEnv(name: string): string | undefined {
-  if (process.env[name]) return process.env[name]
-  try {
-    const lines = execFileSync(BACKENDS, ['env'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')
-    return lines.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1)
-  } catch {
-    return undefined
-  }
-}
-
-const socketOf = (name: string) => [backendEnv(name)].find((path) => path !== undefined && existsSync(path))
-
 /** By version; `undefined` where it does not run. */
 export const sockets = {
-  '1.6': socketOf('VMKIT_CONTAINERD_SOCKET'),
-  '1.7': socketOf('VMKIT_CONTAINERD_17_SOCKET'),
-  '2': socketOf('VMKIT_CONTAINERD_2_SOCKET'),
+  '1.6': backendPath('VMKIT_CONTAINERD_SOCKET'),
+  '1.7': backendPath('VMKIT_CONTAINERD_17_SOCKET'),
+  '2': backendPath('VMKIT_CONTAINERD_2_SOCKET'),
 } as const
 
 /** Behind the name of a test that needs an engine, so that the closing table tells why it did not run. */

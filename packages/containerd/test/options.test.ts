@@ -103,7 +103,8 @@ describe.skipIf(!runs)(`the process on containerd 1.6${why}`, () => {
     await vm.delete({ force: true })
     expect(await left([uidOf(vm)])).toEqual([])
     await expect(managerOf({ snapshotter: 'no-such' }).create(config(), on)).rejects.toMatchObject({
-      code: 'BACKEND_UNAVAILABLE',
+      code: 'INVALID_CONFIG',
+      field: 'options.snapshotter',
       message: expect.stringContaining('no-such'),
     })
     expect(await left()).toEqual([])

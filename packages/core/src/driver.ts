@@ -71,6 +71,10 @@ export interface HostProbe {
   available: boolean
   /** Why not. */
   reason?: string
+  /** What calls that need the backend reject with, where somebody can mend it. Default `BACKEND_UNAVAILABLE`. */
+  code?: 'PERMISSION_DENIED' | 'INVALID_CONFIG' | 'UNSUPPORTED'
+  /** The option of the driver at fault, such as `options.socketPath`. */
+  field?: string
   /** What to do about it. */
   hint?: string
   /** The backend and its version, such as `Docker Engine 28.5`. */
@@ -254,8 +258,12 @@ export interface VMDriver<C extends CapabilityManifest = CapabilityManifest> ext
    * method rejects with `INVALID_STATE` or `CONFLICT` and changes nothing. The manager then asks for the state only after a
    * refusal, to say what it was: one backend call less each time. Default: none. */
   readonly guards?: readonly GuardedOperation[]
+  /** What no capability names and only this driver has: methods that take the id or the name of a machine and a `CallContext`,
+   * and give a promise. Apps find them as `extras` of the driver's handle. */
+  readonly extras?: object
 
-  /** Looks at the host. Never rejects because the backend is missing: that is `available: false` with the reason. */
+  /** Looks at the host. Never rejects because the backend is missing: that is `available: false` with the reason
+   * (`unavailable` of the driver kit makes it of an error). */
   probe(ctx: CallContext): Promise<HostProbe>
   /** All or nothing: after a failure or an abort no trace is left. @throws `ALREADY_EXISTS` for a taken name,
    * `CONFLICT` for a taken host port where the engine knows it now */

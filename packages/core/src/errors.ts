@@ -23,6 +23,8 @@ export interface ConfigIssue {
   path: string
   expected: string
   received: string
+  /** Of a field that there is not: the path that was probably meant. */
+  meant?: string
 }
 
 /** What an operator needs beside the message: the machine's last words. */
@@ -138,7 +140,9 @@ export function invalidConfig(path: string, expected: string, received: unknown,
 /** `INVALID_CONFIG` for several fields at once. */
 export function invalidConfigFrom(issues: ConfigIssue[], details: VMKitErrorDetails = {}): VMKitError {
   const text = issues.map((issue) => `\`${issue.path}\`: expected ${issue.expected}, got ${issue.received}`)
-  return new VMKitError('INVALID_CONFIG', text.join('; '), { field: issues[0]?.path, issues, ...details })
+  const meant = issues.flatMap((issue) => (issue.meant === undefined ? [] : [`\`${issue.meant}\``]))
+  const hint = details.hint ?? (meant.length > 0 ? `Did you mean ${meant.join(' and ')}?` : undefined)
+  return new VMKitError('INVALID_CONFIG', text.join('; '), { field: issues[0]?.path, issues, ...details, hint })
 }
 
 const LONGEST_VALUE = 80

@@ -2,7 +2,7 @@
 
 /**
  * The drivers of a program, for the types. Each driver package adds itself:
- * `declare module '@vmkit/core' { interface DriverRegistry { docker: { options: …; capabilities: …; machineOptions: … } } }`
+ * `declare module '@vmkit/core' { interface DriverRegistry { docker: { options: …; capabilities: …; machineOptions: …; extras: … } } }`
  */
 // biome-ignore lint/suspicious/noEmptyInterface: empty until driver packages augment it
 export interface DriverRegistry {}
@@ -36,7 +36,7 @@ export type {
 export type { BuildRequest, HostProbe, ListFilter, PullRequest, VMDriver } from './driver.js'
 export { type ConfigIssue, ERROR_CODES, type ErrorCode, type ErrorEvidence, VMKitError, type VMKitErrorDetails } from './errors.js'
 export type * from './machine.js'
-export type { AnyDriverHandle, CreateOptions, DriverHandle, GetOptions, ImagesApi, NamedApi } from './manager/driver-types.js'
+export type { AnyDriverHandle, CreateOptions, DriverExtras, DriverHandle, GetOptions, ImagesApi, NamedApi } from './manager/driver-types.js'
 export type { ManagerHooks } from './manager/hooks.js'
 export { createManager, type ManagerOptions, type VMManager } from './manager/manager.js'
 export { type CallOptions, type OperationInfo, operationChannel } from './manager/operation.js'

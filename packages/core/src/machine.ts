@@ -287,4 +287,6 @@ export interface MigrationStats {
   /** How long the guest did not run. */
   downtimeMs: number
   bytes: number
+  /** What this driver measures beside these, by names that its README explains; `null` for what is not known. */
+  details?: Readonly<Record<string, number | null>>
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { fakeDriver } from '../test/fake-driver.js'
 import type { CapabilityManifest } from './capabilities.js'
+import type { VMKitError } from './errors.js'
 import { checkDriver, type DriverModule, driversWith, findDriver, registerDriver, registeredDrivers } from './registry.js'
 
 function moduleOf(name: unknown, more: Record<string, unknown> = {}): DriverModule<never, CapabilityManifest> {
@@ -52,6 +53,21 @@ describe('findDriver', () => {
     expect(() => findDriver('unheard-of')).toThrow(
       expect.objectContaining({ code: 'NOT_FOUND', hint: expect.stringContaining('the package of this driver') }),
     )
+  })
+
+  it('asks what was meant by a misspelt name, and says what that one needs', () => {
+    registerDriver(moduleOf('lathe'))
+    const hintOf = (name: string): string | undefined => {
+      try {
+        findDriver(name)
+      } catch (error) {
+        return (error as VMKitError).hint
+      }
+      return 'found'
+    }
+    expect(hintOf('lahte')).toBe('Did you mean `lathe`?')
+    expect(hintOf('dokcer')).toMatch(/^Did you mean `docker`\? Then add: import '@vmkit\/docker'/)
+    expect(hintOf('')).toMatch(/^add: import/)
   })
 
   it.each([5, null, undefined, Symbol('x'), {}])('refuses a name that is no text %#', (name) => {

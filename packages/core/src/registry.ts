@@ -1,4 +1,5 @@
 import { CAPABILITIES, CAPABILITY_TABLE, type Capability, type CapabilityManifest, isCapability } from './capabilities.js'
+import { closest } from './closest.js'
 import { API_VERSIONS, type VMDriver } from './driver.js'
 import { describeValue, invalidConfig, VMKitError } from './errors.js'
 import { isGuarded } from './states.js'
@@ -55,20 +56,22 @@ export function registeredDrivers(): readonly DriverModule[] {
   return [...modules().values()]
 }
 
-/** @throws VMKitError `NOT_FOUND` that says which import is missing */
-export function findDriver(name: string): DriverModule {
+/** `known`: the names that the caller has. @throws VMKitError `NOT_FOUND` that says which import is missing */
+export function findDriver(name: string, known: readonly string[] = [...modules().keys()]): DriverModule {
   if (typeof name !== 'string') throw invalidConfig('name', 'the name of a driver', name)
   const module = modules().get(name)
   if (module) return module
-  const known = [...modules().keys()]
-  throw new VMKitError(
-    'NOT_FOUND',
-    `No driver \`${name}\` is registered; ${known.length > 0 ? `there are: ${known.join(', ')}` : 'there is none'}`,
-    {
-      driver: name,
-      hint: `add: import '${OWN_DRIVERS.has(name) ? `@vmkit/${name}` : 'the package of this driver'}' (a type-only import does not register it)`,
-    },
-  )
+  const others = known.filter((other) => other !== name)
+  const meant = OWN_DRIVERS.has(name) ? undefined : closest(name, [...others, ...OWN_DRIVERS])
+  const there = others.length > 0 ? `there are: ${others.join(', ')}` : 'there is none'
+  throw new VMKitError('NOT_FOUND', `No driver \`${name}\` is registered; ${there}`, {
+    driver: name,
+    hint: meant === undefined ? addImport(name) : `Did you mean \`${meant}\`?${others.includes(meant) ? '' : ` Then ${addImport(meant)}`}`,
+  })
+}
+
+function addImport(name: string): string {
+  return `add: import '${OWN_DRIVERS.has(name) ? `@vmkit/${name}` : 'the package of this driver'}' (a type-only import does not register it)`
 }
 
 const OWN_DRIVERS: ReadonlySet<string> = new Set(['kvm', 'docker', 'containerd', 'kata', 'process', 'mock'])
@@ -99,6 +102,8 @@ export function checkDriver(driver: VMDriver): void {
     if (typeof driver[method] !== 'function')
       throw invalidConfig(`driver.${method}`, `a method of the driver ${driver.name}`, driver[method])
   }
+  for (const [name, extra] of Object.entries(driver.extras ?? {}))
+    if (typeof extra !== 'function') throw invalidConfig(`driver.extras.${name}`, `a method of the driver ${driver.name}`, extra)
   const claimed = CAPABILITIES.filter((capability) => driver.capabilities[capability])
   for (const capability of claimed) {
     const missing = CAPABILITY_TABLE[capability].methods.find((method) => !method.split('|').some((name) => hasMethod(driver, name)))

@@ -242,7 +242,7 @@ export function fakeDriver({ name = 'fake', overrides = {}, without = [], probe 
     },
     async migrateOut(id, _ticket, { live }) {
       if (live) get(id).state = 'stopped'
-      return { downtimeMs: 3, bytes: 7 }
+      return { downtimeMs: 3, bytes: 7, details: { rounds: 2 } }
     },
     async finishIncoming(ticket) {
       const config = incoming.get(ticket.id)

@@ -6,11 +6,14 @@ import { type AnyCapabilities, createManager, type VM, type VMConfig, type VMDri
 
 declare module '../src/index.js' {
   interface DriverRegistry {
-    'typed-a': { options: { socket?: string }; capabilities: typeof capabilitiesA; machineOptions: { fast?: boolean } }
+    'typed-a': { options: { socket?: string }; capabilities: typeof capabilitiesA; machineOptions: { fast?: boolean }; extras: ExtrasA }
     'typed-b': { options: { root: string }; capabilities: typeof capabilitiesB }
   }
 }
 
+interface ExtrasA {
+  spin(idOrName: string, ctx?: { signal?: AbortSignal }): Promise<number>
+}
 const capabilitiesA = { exec: true, pause: 'probe', logs: true, images: true, volumes: 'probe' } as const
 const capabilitiesB = { 'snapshot.disk': true, 'snapshot.memory': 'probe', 'migrate.cold': true } as const
 
@@ -102,6 +105,21 @@ export async function explicit(driver: VMDriver<typeof capabilitiesB>, plain: VM
   await unknown.exec(['x'])
   if (unknown.supports('exec')) await unknown.exec(['x'])
   if (unknown.supports('exec') && unknown.supports('snapshot.disk')) await unknown.snapshot((await unknown.exec(['x'])).stdout)
+}
+
+export async function extras(driver: VMDriver<typeof capabilitiesB> & { readonly extras: ExtrasA }): Promise<void> {
+  const manager = createManager({ drivers: { mine: driver } })
+  const turns: number = await manager.driver('typed-a').extras.spin('web', { timeoutMs: 5 })
+  check<Equal<typeof turns, Awaited<ReturnType<typeof mine.extras.spin>>>>()
+  const mine = manager.driver('mine')
+  await mine.create({})
+  if (mine.supports('snapshot.memory')) await mine.extras.spin('web')
+  // @ts-expect-error no such method
+  await mine.extras.fly('web')
+  // @ts-expect-error the driver has none
+  manager.driver('typed-b').extras
+  // @ts-expect-error nothing is known of it
+  manager.lookup('mine').extras
 }
 
 export async function atRunTime(manager: VMManager, name: string): Promise<void> {

@@ -4,6 +4,7 @@ import { type CallContext, invalidConfig, type MachineConfig } from '@vmkit/core
 import { containerSpec, VOLUME_LABELS } from './container-config.js'
 import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
+import { withField } from './fields.js'
 import type { RegistryAccess } from './images.js'
 import { LABEL, machineLabels } from './labels.js'
 import { machineOptions } from './machine-options.js'
@@ -76,7 +77,7 @@ export async function createContainer(
   } catch (error) {
     isAway = hasCode(error, 'BACKEND_UNAVAILABLE')
     await engine.undo(undo)
-    throw error
+    throw await withField(error, () => config)
   }
 }
 

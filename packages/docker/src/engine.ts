@@ -5,7 +5,7 @@ import type { VMKitErrorDetails } from '@vmkit/core/driver'
 import { type Debts, debts } from './debts.js'
 import type { Modem } from './dial.js'
 import { candidateEndpoints, type Endpoint } from './endpoints.js'
-import { abortReason, engineError, transportError } from './errors.js'
+import { abortReason, engineError, hasCode, transportError } from './errors.js'
 import type { DockerOptions } from './options.js'
 import type { EngineVersion } from './wire.js'
 
@@ -85,28 +85,28 @@ export function engineFinder(options: DockerOptions): EngineFinder {
 
 async function search(options: DockerOptions, agents: Set<Agent>): Promise<Engine> {
   const tried: Tried[] = []
-  let last: VMKitError | undefined
+  const failures: VMKitError[] = []
   for (const endpoint of candidateEndpoints(options)) {
     try {
       return await connect(endpoint, agents, options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS)
     } catch (error) {
-      last = transportError(error, endpoint.target)
-      tried.push({ target: `${endpoint.target} (${endpoint.source})`, result: last.message })
+      const failure = transportError(error, endpoint.target)
+      failures.push(failure)
+      tried.push({ target: `${endpoint.target} (${endpoint.source})`, result: failure.message })
     }
   }
   const list = tried.map(({ target, result }) => `${target}: ${result}`).join('; ')
-  const only = tried.length === 1 ? last : undefined
-  throw new VMKitError(
-    only && ['PERMISSION_DENIED', 'INVALID_CONFIG'].includes(only.code) ? only.code : 'BACKEND_UNAVAILABLE',
-    `No container engine answers. Tried ${list}`,
-    {
-      driver: 'docker',
-      retryable: true,
-      hint: only?.hint ?? 'Start dockerd or Podman, or name the endpoint with options.socketPath, options.host or DOCKER_HOST',
-      evidence: { tried },
-      cause: last,
-    },
-  )
+  // An engine that is there and does not let us in is the one that somebody can do something about, whatever else was looked at.
+  const refusal = failures.find((failure) => hasCode(failure, 'PERMISSION_DENIED', 'INVALID_CONFIG'))
+  const only = failures.length === 1 ? failures[0] : undefined
+  throw new VMKitError(refusal?.code ?? 'BACKEND_UNAVAILABLE', `No container engine answers. Tried ${list}`, {
+    driver: 'docker',
+    retryable: true,
+    hint: (refusal ?? only)?.hint ?? 'Start dockerd or Podman, or name the endpoint with options.socketPath, options.host or DOCKER_HOST',
+    field: refusal?.field,
+    evidence: { tried },
+    cause: refusal ?? failures.at(-1),
+  })
 }
 
 /** Dials one endpoint and asks its version. */

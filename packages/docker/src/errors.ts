@@ -44,7 +44,7 @@ const ROWS: readonly Row[] = [
   },
   {
     words:
-      /seccomp profile|unexpected EOF|archive\/tar|invalid tar header|unknown runtime|no such device|could not select device driver|minimum memory limit|invalid label format/i,
+      /seccomp profile|unexpected EOF|archive\/tar|invalid tar header|unknown runtime|no such device|adding custom device|could not select device driver|minimum memory limit|invalid label format/i,
     code: 'INVALID_CONFIG',
   },
   { status: 400, code: 'INVALID_CONFIG' },

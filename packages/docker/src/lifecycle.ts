@@ -1,7 +1,9 @@
 import { VMKitError } from '@vmkit/core'
-import { type CallContext, limitOf, type StopOptions, type VMExit } from '@vmkit/core/driver'
+import { type CallContext, limitOf, type MachineConfig, type StopOptions, type VMExit } from '@vmkit/core/driver'
 import { hasCode } from './errors.js'
+import { withField } from './fields.js'
 import { exitFrom, exitOf } from './inspect.js'
+import { configOf } from './labels.js'
 import { type Machines, notFound, type Place } from './machines.js'
 import { imagesToClean } from './snapshot-images.js'
 import { timeOf } from './wire.js'
@@ -18,9 +20,20 @@ export async function start(machines: Machines, id: string, ctx: CallContext): P
   } catch (error) {
     if (hasCode(error, 'NOT_FOUND') && !/no such container/i.test((error as VMKitError).message))
       throw VMKitError.from(new VMKitError('INVALID_CONFIG', (error as VMKitError).message, { vmId: id, cause: error }))
+    if (!ctx.signal.aborted) throw await withField(error, () => madeWith(machines, id, ctx))
     // The engine goes on with a start whose client has left; a kill waits for it there.
-    if (ctx.signal.aborted) await engine.json({ method: 'POST', path: `${path}/kill`, accept: [CONFLICT] }).catch(() => {})
+    await engine.json({ method: 'POST', path: `${path}/kill`, accept: [CONFLICT] }).catch(() => {})
     throw error
+  }
+}
+
+/** `undefined` when it went meanwhile: what is told is why it did not start. */
+async function madeWith(machines: Machines, id: string, ctx: CallContext): Promise<MachineConfig | undefined> {
+  try {
+    const { Config, Name } = await machines.inspect(id, ctx)
+    return configOf(Config.Labels, Name)
+  } catch {
+    return undefined
   }
 }
 

@@ -1,5 +1,4 @@
-import { VMKitError } from '@vmkit/core'
-import type { CallContext, HostProbe, Missing } from '@vmkit/core/driver'
+import { type CallContext, type HostProbe, type Missing, unavailable } from '@vmkit/core/driver'
 import type { Engine, EngineFinder } from './engine.js'
 import { abortReason } from './errors.js'
 import { NO_MEMORY_CLONE } from './missing.js'
@@ -33,8 +32,7 @@ export async function probe(finder: EngineFinder, ctx: CallContext): Promise<Hos
     return hostProbe(engine, info, await checkpointProblem(engine, info))
   } catch (error) {
     if (ctx.signal.aborted) throw abortReason(ctx.signal)
-    const { message, hint, evidence } = VMKitError.from(error)
-    return { available: false, reason: message, hint, missing: NEVER, ...(evidence?.tried ? { tried: evidence.tried } : {}) }
+    return unavailable(error, NEVER)
   }
 }
 

@@ -7,10 +7,9 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { BACKENDS } from '../../../scripts/lib/backends.js'
 import type { Certificates } from './certificates.js'
 import { engineSocket, raw } from './engine.js'
-
-const BACKENDS = join(import.meta.dirname, '../../../scripts/backends')
 
 /** Ends dockerd as an init system would, and waits until it is gone. */
 export async function stopNext(): Promise<void> {

@@ -5,24 +5,13 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
-import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import tar from 'tar-stream'
+import { backendEnv } from '../../../scripts/lib/backends.js'
 
-const BACKENDS = join(import.meta.dirname, '../../../scripts/backends')
+export { backendEnv }
 
 export const IMAGE = 'vmkit-test/busybox:1'
-
-/** What `scripts/backends env` prints; the environment goes first. */
-export function backendEnv(name: string): string | undefined {
-  if (process.env[name]) return process.env[name]
-  try {
-    const lines = execFileSync(BACKENDS, ['env'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')
-    return lines.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1)
-  } catch {
-    return undefined
-  }
-}
 
 /** Socket of the engine; `undefined` where there is none: then the driver looks by itself and says what it tried. */
 export function engineSocket(name = 'VMKIT_DOCKER_SOCKET', orDefault = true): string | undefined {

@@ -250,29 +250,50 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
 
   describe('bad input is one typed error in the words of the engine, and leaves nothing', () => {
     const name = 'vmkit-test-bad'
-    const cases: [string, Parameters<typeof idle>[0], string, RegExp][] = [
-      ['an image that does not exist', { image: 'vmkit-test/nothing:1' }, 'IMAGE_NOT_FOUND', /no image vmkit-test\/nothing:1/],
+    const cases: [string, Parameters<typeof idle>[0], string, RegExp, string][] = [
+      ['an image that does not exist', { image: 'vmkit-test/nothing:1' }, 'IMAGE_NOT_FOUND', /no image vmkit-test\/nothing:1/, 'image'],
       [
         'a mount of a folder that is not there',
         { mounts: [{ source: '/nonexistent/vmkit', target: '/x' }] },
         'INVALID_CONFIG',
         /bind source path does not exist/,
+        'mounts.0.source',
       ],
-      ['a target that the engine refuses', { mounts: [{ source: '/tmp', target: '/' }] }, 'INVALID_CONFIG', /destination can't be '\/'/],
-      ['too little memory', { memory: 4096 }, 'INVALID_CONFIG', /minimum memory limit/i],
-      ['more CPUs than there are', { cpus: 4096 }, 'INVALID_CONFIG', /range of cpus/i],
-      ['a network that is not there', { networks: ['vmkit-test-nonet'] }, 'NOT_FOUND', /network/i],
-      ['an unknown runtime', { driverOptions: { docker: { runtime: 'nosuch' } } }, 'INVALID_CONFIG', /runtime/i],
-      ['an environment variable without a name', { env: { '': 'x' } }, 'INVALID_CONFIG', /config\.env/],
-      ['an environment variable with a NUL', { env: { A: 'x\0y' } }, 'INVALID_CONFIG', /config\.env/],
-      ['a reference with shell characters', { image: 'a;rm$(x)' }, 'INVALID_CONFIG', /invalid reference format/],
+      [
+        'a target that the engine refuses',
+        { mounts: [{ source: '/tmp', target: '/' }] },
+        'INVALID_CONFIG',
+        /destination can't be '\/'/,
+        'mounts.0.target',
+      ],
+      ['too little memory', { memory: 4096 }, 'INVALID_CONFIG', /minimum memory limit/i, 'memory'],
+      ['more CPUs than there are', { cpus: 4096 }, 'INVALID_CONFIG', /range of cpus/i, 'cpus'],
+      ['a network that is not there', { networks: ['vmkit-test-nonet'] }, 'NOT_FOUND', /network/i, 'networks.0'],
+      [
+        'an unknown runtime',
+        { driverOptions: { docker: { runtime: 'nosuch' } } },
+        'INVALID_CONFIG',
+        /runtime/i,
+        'driverOptions.docker.runtime',
+      ],
+      ['an environment variable without a name', { env: { '': 'x' } }, 'INVALID_CONFIG', /config\.env/, 'env'],
+      ['an environment variable with a NUL', { env: { A: 'x\0y' } }, 'INVALID_CONFIG', /config\.env/, 'env.A'],
+      ['a reference with shell characters', { image: 'a;rm$(x)' }, 'INVALID_CONFIG', /invalid reference format/, 'image'],
+      ['a user that the image does not know', { user: 'nosuch' }, 'INVALID_CONFIG', /unable to find user|no matching entries/, 'user'],
+      [
+        'a device that is not there',
+        { devices: [{ type: 'host', path: '/dev/nosuch' }] },
+        'INVALID_CONFIG',
+        /\/dev\/nosuch/,
+        'devices.0.path',
+      ],
     ]
-    it.each(cases)('%s', async (_what, changes, code, words) => {
+    it.each(cases)('%s', async (_what, changes, code, words, field) => {
       const attempt = (async () => {
         const vm = await handle().create(idle({ name, ...changes }), { onDispose: 'detach' })
         await vm.start().finally(() => vm.delete({ force: true }))
       })()
-      await expect(attempt).rejects.toMatchObject({ code, message: expect.stringMatching(words) })
+      await expect(attempt).rejects.toMatchObject({ code, message: expect.stringMatching(words), field: `config.${field}` })
       expect(await containerNames()).not.toContain(`/${name}`)
     })
 
@@ -282,6 +303,7 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
       await expect(handle().create(idle({ name }))).rejects.toMatchObject({
         code: 'ALREADY_EXISTS',
         message: expect.stringMatching(/already in use by container/),
+        field: 'config.name',
       })
       expect(await containerNames()).toEqual(before)
       await raw(socketPath as string, 'DELETE', `/containers/${name}?force=1`)
@@ -292,7 +314,11 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
       const { port } = server.address() as AddressInfo
       await using vm = await handle().create(idle({ ports: [{ guest: 80, host: port }] }))
-      await expect(vm.start()).rejects.toMatchObject({ code: 'CONFLICT', message: expect.stringMatching(/address already in use/) })
+      await expect(vm.start()).rejects.toMatchObject({
+        code: 'CONFLICT',
+        message: expect.stringMatching(/address already in use/),
+        field: 'config.ports.0.host',
+      })
       expect((await vm.status()).state).toBe('created')
       await new Promise((resolve) => server.close(resolve))
       await vm.start()
@@ -310,7 +336,11 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
 
     it('a program that is not there: the machine stays created', async () => {
       await using vm = await handle().create(idle({ command: ['/nonexistent/program'] }))
-      await expect(vm.start()).rejects.toMatchObject({ code: 'INVALID_CONFIG', message: expect.stringContaining('/nonexistent/program') })
+      await expect(vm.start()).rejects.toMatchObject({
+        code: 'INVALID_CONFIG',
+        message: expect.stringContaining('/nonexistent/program'),
+        field: 'config.command.0',
+      })
       expect((await vm.status()).state).toBe('created')
     })
 

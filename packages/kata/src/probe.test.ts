@@ -40,6 +40,16 @@ it.each<[string, KataHost, (path: string) => boolean, string]>([
   expect(refine(containerd, found, options, device)).toMatchObject({ available: false, reason: expect.stringContaining(words) })
 })
 
+it('passes on why containerd is not there, with the code and the hint', () => {
+  const away: HostProbe = { available: false, reason: 'EACCES', code: 'PERMISSION_DENIED', hint: 'Run as root', missing: {} }
+  expect(refine(away, host({}), options, all)).toMatchObject({
+    available: false,
+    reason: 'EACCES',
+    code: 'PERMISSION_DENIED',
+    hint: 'Run as root',
+  })
+})
+
 it('a stand-in is taken only when asked for, and says what it is', () => {
   const found = host({}, {}, { version: { kind: 'foreign', version: '1.6.20' } })
   const probe = refine(containerd, found, { ...options, allowStandIn: true }, all)

@@ -1,6 +1,5 @@
 import { existsSync, statSync } from 'node:fs'
-import type { CallContext, HostProbe, Missing } from '@vmkit/core/driver'
-import { VMKitError } from '@vmkit/core/driver'
+import { type CallContext, type HostProbe, type Missing, unavailable } from '@vmkit/core/driver'
 import { type KataConfig, readKataConfig } from './kata-config.js'
 import { NEVER } from './never.js'
 import type { OwnOptions } from './options.js'
@@ -133,6 +132,6 @@ export async function refineProbe(probe: HostProbe, options: OwnOptions, { signa
     return refine(probe, await lookAtHost(options, signal), options)
   } catch (error) {
     signal.throwIfAborted()
-    return { ...probe, available: false, reason: VMKitError.from(error).message, missing: { ...probe.missing, ...NEVER } }
+    return { ...probe, ...unavailable(error, { ...probe.missing, ...NEVER }) }
   }
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the vmkit guest: a kernel and an initramfs that boot an image or a root file system as a machine.
 #   build.sh FOLDER [cloud | general]
-# leaves vmlinux, initramfs.cpio and kernel (its release) in FOLDER/VERSION, where machines find what they were made with even after
-# an update, and prints that folder. Needs a Debian 12 host (or another Debian or Ubuntu), with apt's
+# leaves vmlinux, vmlinuz, initramfs.cpio and kernel (its release) in FOLDER/VERSION, where machines find what they were made with even
+# after an update, and prints that folder. Needs a Debian 12 host (or another Debian or Ubuntu), with apt's
 # sources, cpio, lz4, kmod; no root. Everything comes from Debian's packages, which are unpacked and not installed:
 #   linux-image-cloud-amd64                   the kernel, and the modules that a virtual machine needs
 #   or linux-image-amd64                      `general`: boots 0.5 s slower under TCG, and can mount folders of the host (9p)
@@ -50,8 +50,8 @@ image=$(apt-cache depends "$package" | sed -n 's/^ *Depends: \(linux-image-.*\)$
 for deb in "$work"/debs/*.deb; do dpkg -x "$deb" "$work/root"; done
 root=$work/root
 
-# A kernel without its decompressor starts sooner: QEMU enters it by its PVH note. The payload of a bzImage begins
-# payload_offset bytes behind the real-mode code and is payload_length long (Documentation/x86/boot.rst), its last 4 bytes a size.
+# UEFI starts vmlinuz as a program. A kernel without its decompressor starts sooner: QEMU enters it by its PVH note. The payload of a bzImage
+# begins payload_offset bytes behind the real-mode code and is payload_length long (Documentation/x86/boot.rst), its last 4 bytes a size.
 vmlinuz=$(ls "$root"/boot/vmlinuz-*)
 at() { od -An -t "u$2" -j "$(($1))" -N "$2" "$vmlinuz" | tr -d ' '; }
 start=$((($(at 0x1f1 1) + 1) * 512 + $(at 0x248 4)))
@@ -77,6 +77,7 @@ mkdir "$work/initramfs/dev" "$work/initramfs/proc" "$work/initramfs/sys"
 
 mkdir "$work/done"
 mv "$work/vmlinux" "$work/initramfs.cpio" "$work/done/"
+cp "$vmlinuz" "$work/done/vmlinuz"
 echo "$release" >"$work/done/kernel"
 # Last, and as a whole.
 mv "$work/done" "$done"

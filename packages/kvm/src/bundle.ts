@@ -10,6 +10,7 @@ import { pipeline } from 'node:stream/promises'
 import { type CallContext, type MachineConfig, type MachineRef, VMKitError } from '@vmkit/core/driver'
 import type { Bundle, BundleFile } from '@vmkit/oci'
 import { AGENT_CHANNEL, guestChannels } from './boot/channels.js'
+import { placeFirmware } from './boot/firmware.js'
 import { prepareBoot } from './boot/prepare.js'
 import { renameInitrd } from './boot/rename-initrd.js'
 import { type Plan, parsePlan } from './bundle-plan.js'
@@ -89,6 +90,7 @@ async function gather(host: Host, machine: Machine, temporary: string, ctx: Call
   }
   if (boot.kernel) files.kernel = at(boot.kernel.path)
   if (boot.kernel?.initrd !== undefined) files.initrd = at(boot.kernel.initrd)
+  if (boot.firmware) files[FILES.firmware] = at(boot.firmware.variables)
   files[PLAN] = join(temporary, PLAN)
   await writeFile(join(temporary, PLAN), JSON.stringify(planOf(boot)), { mode: 0o600 })
   return files
@@ -163,7 +165,8 @@ export async function importBundle(
   const identity = { ...newIdentity(), name: config.name, createdAt: Date.now(), config }
   const build = async (folder: MachineFolder) => {
     const nics = { macs: [newMac()], attachments: await claimAddresses(host, identity.id, config, ctx.signal) }
-    const boot = bundle.image ? await bootImage(host, bundle, config, folder, ctx, nics) : await bootFiles(bundle, config, folder, ctx)
+    const plan = bundle.image ? await bootImage(host, bundle, config, folder, ctx, nics) : await bootFiles(bundle, config, folder, ctx)
+    const boot = options.uefi ? { ...plan, firmware: await bootFirmware(bundle, folder, ctx) } : plan
     for (const index of config.volumes.keys()) {
       const file = bundle.files.get(volumeFile(index))
       // A driver that has no content for it lets the first start make it.
@@ -235,6 +238,18 @@ async function bootFiles({ files }: Bundle, config: MachineConfig, folder: Machi
     reportsExit: true,
     noReboot: true,
   }
+}
+
+/** A bundle without UEFI variables, of another driver, boots with those of a new machine. */
+async function bootFirmware({ files }: Bundle, folder: MachineFolder, ctx: CallContext): Promise<NonNullable<BootPlan['firmware']>> {
+  const firmware = await placeFirmware(folder)
+  const kept = files.get(FILES.firmware)
+  if (!kept) return firmware
+  const { size } = await stat(folder.firmware)
+  if (kept.size !== size) throw notABundle(`its UEFI variables are ${kept.size} bytes, and those of this host's OVMF ${size}`)
+  await rm(folder.firmware)
+  await unpack(files, FILES.firmware, folder.firmware, ctx)
+  return firmware
 }
 
 async function unpack(files: Bundle['files'], name: string, path: string, { signal }: CallContext): Promise<void> {

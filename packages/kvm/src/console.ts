@@ -1,6 +1,7 @@
 /** The first serial port, as a line to the machine. What it says is also kept in the log, whether somebody reads or not. */
 import { type CallContext, limitOf, type TerminalSession, VMKitError } from '@vmkit/core/driver'
 import { abortReason, DRIVER, invalidState, systemError } from './errors.js'
+import { orEnded } from './qmp/command.js'
 import { dial } from './qmp/dial.js'
 import { statusOf } from './state/run.js'
 import type { Machine } from './state/store.js'
@@ -13,8 +14,10 @@ export async function openConsole(machine: Machine, ctx: CallContext): Promise<T
   const { state } = statusOf(machine.folder)
   if (state !== 'running' && state !== 'paused') throw invalidState(machine.id, 'open the console of', state)
   using limit = limitOf(ctx.signal, BUSY_MS)
-  const socket = await dial(machine.folder.console, limit.signal).catch((error: unknown) => {
-    throw ctx.signal.aborted ? abortReason(ctx.signal) : systemError(error, { operation: 'console', vmId: machine.id })
+  const socket = await dial(machine.folder.console, limit.signal).catch(async (error: unknown) => {
+    throw ctx.signal.aborted
+      ? abortReason(ctx.signal)
+      : systemError(await orEnded(machine, error), { operation: 'console', vmId: machine.id })
   })
   let failure: Error | undefined
   socket.on('error', (error) => {

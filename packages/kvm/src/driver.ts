@@ -28,7 +28,10 @@ const FIELDS: VMDriver['fields'] = Object.freeze([
   'driverOptions',
 ] as const)
 
-/** What other drivers do not have: called on the driver itself, with the id or the name of a machine. */
+/** `running.ts` looks at the state under the machine's lock. */
+const GUARDS = Object.freeze(['pause', 'resume'] as const)
+
+/** What other drivers do not have, with the id or the name of a machine: apps call it as `manager.driver('kvm').extras`. */
 export interface KvmExtras {
   /**
    * The reset button. What the guest had in memory is gone, and it boots again. Resolves at the reset, for machines of an image when
@@ -42,7 +45,7 @@ export interface KvmExtras {
   guestInfo(idOrName: string, options?: { signal?: AbortSignal }): Promise<GuestInfo>
 }
 
-export type KvmDriver = LazyDriver<typeof capabilities> & Required<Pick<VMDriver, 'find'>> & KvmExtras
+export type KvmDriver = LazyDriver<typeof capabilities> & Required<Pick<VMDriver, 'find'>> & KvmExtras & { readonly extras: KvmExtras }
 
 /**
  * QEMU/KVM virtual machines. Nothing is touched before the first call.
@@ -50,9 +53,11 @@ export type KvmDriver = LazyDriver<typeof capabilities> & Required<Pick<VMDriver
  */
 export function kvm(options: KvmOptions = {}): KvmDriver {
   const resolved = resolveOptions(options)
-  return lazyDriver(
-    { name: DRIVER, apiVersion: 1, capabilities, fields: FIELDS, durability: 'host', isolation: 'vm' },
+  const driver = lazyDriver(
+    { name: DRIVER, apiVersion: 1, capabilities, fields: FIELDS, durability: 'host', isolation: 'vm', guards: GUARDS },
     async () => (await import('./operations.js')).operations(resolved),
     ['find', 'reset', 'guestInfo'],
   )
+  const { reset, guestInfo } = driver
+  return Object.assign(driver, { extras: { reset, guestInfo } })
 }

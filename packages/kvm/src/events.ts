@@ -9,6 +9,7 @@ import { DRIVER } from './errors.js'
 import type { Host } from './host.js'
 import { readEventsFrom } from './state/event-log.js'
 import { type JournalEntry, openJournal } from './state/journal.js'
+import { machineFolder } from './state/machine-folder.js'
 import { statusOf } from './state/run.js'
 import type { Machine } from './state/store.js'
 
@@ -30,7 +31,7 @@ export async function* readEvents(host: Host, signal: AbortSignal): AsyncGenerat
   const watch = changes(stateDir, POLL_MS)
   const followed = new Map<string, Followed>()
 
-  function follow(machine: Machine, run: number, offset: number): void {
+  function follow(machine: Followed['machine'], run: number, offset: number): void {
     leave(machine.id)
     followed.set(machine.id, { machine, run, offset, unwatch: watch.add(machine.folder.path) })
   }
@@ -48,8 +49,8 @@ export async function* readEvents(host: Host, signal: AbortSignal): AsyncGenerat
     const base = { driver: DRIVER, id, name, at }
     if (type === 'started') {
       yield { ...base, type }
-      const machine = find(host, id)
-      if (machine) follow(machine, entry.run, 0)
+      // Also one that was deleted since, whose end stands in the next lines; not one that nobody sees yet.
+      if (find(host, id) || !host.store.holds(id)) follow({ id, name, folder: machineFolder(stateDir, id) }, entry.run, 0)
     } else if (type === 'stopped') {
       if (known?.run !== entry.run) return // it was told already
       leave(id)

@@ -12,7 +12,7 @@ export interface Host {
   readonly guests: Guests
   /** @throws VMKitError `BACKEND_UNAVAILABLE` */
   qemu(): Promise<QemuBinary>
-  /** @throws VMKitError `UNSUPPORTED` when KVM is asked for and cannot be opened */
+  /** @throws VMKitError `UNSUPPORTED` or `PERMISSION_DENIED` when KVM is asked for and cannot be opened */
   accel(wanted: Accelerator | 'auto' | undefined, signal: AbortSignal): Promise<AccelChoice>
 }
 

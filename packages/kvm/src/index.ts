@@ -1,3 +1,3 @@
 import './register.js'
 
-export { type KvmDriver, type KvmMachineOptions, type KvmOptions, kvm } from './driver.js'
+export { type KvmDriver, type KvmExtras, type KvmMachineOptions, type KvmOptions, kvm } from './driver.js'

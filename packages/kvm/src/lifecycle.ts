@@ -1,6 +1,6 @@
 /** Start, stop and delete: the QEMU of one machine comes and goes. */
 
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { type CallContext, limitOf, type StopOptions, VMKitError, type VMStatus } from '@vmkit/core/driver'
 import { type Identity, isAlive, ownIdentity, signalProcess, untilChange } from '@vmkit/core/state-folder'
 import { channelDevice, FIRST_EXEC_PORT } from './boot/channels.js'
@@ -19,7 +19,7 @@ import { withStartInitrd } from './net/start-initrd.js'
 import { launch } from './qemu/launch.js'
 import type { MachineSpec } from './qemu/machine-spec.js'
 import type { Qmp } from './qmp/client.js'
-import { command } from './qmp/command.js'
+import { command, quit } from './qmp/command.js'
 import { setPassword } from './screen.js'
 import { endDaemons, endUnknownDaemons, startDaemons } from './shares/daemons.js'
 import { hostLimitsOf, specOf } from './spec.js'
@@ -36,8 +36,9 @@ import { ensureVolumes } from './volumes.js'
 const POLL_MS = 100
 /** How long QEMU has to end by `quit` before it is killed: it writes out its disks. */
 const QUIT_MS = 5000
-/** How long a killed QEMU may take to be gone. */
+/** How long a killed QEMU may take to be gone, which is looked for so often. */
 const KILLED_MS = 10_000
+const GONE_POLL_MS = 5
 
 export async function start(host: Host, machine: Machine, ctx: CallContext): Promise<void> {
   await withLock(machine, 'start', ctx.signal, async (signal) => {
@@ -95,6 +96,8 @@ async function untilReachable(machine: Machine, run: Run, signal: AbortSignal): 
 /** The machine is as it was before the start. */
 async function undoRun(machine: Machine, run: Run, previous: Run | undefined, before: VMStatus): Promise<void> {
   const { folder } = machine
+  // For who looks meanwhile it still starts, and is then as it was: a QEMU that is killed when it was ready would be a failure.
+  if (existsSync(folder.path)) writeRun(folder, { ...run, ready: false })
   await killRun(folder, run)
   await untilTapsGone(machine)
   forgetRun(folder, previous, before)
@@ -151,9 +154,10 @@ export async function launchRun(
     details: { accelReason: reason, qemu: binary.version },
     before,
   }
-  clearKilled(folder, previous)
   forgetJoined(machine)
+  // Before what tells how the last run ended goes.
   writeRun(folder, run)
+  clearKilled(folder, previous)
   try {
     if (previous?.group) await removeGroup(previous.group)
     if (group) await makeGroup(group, limits)
@@ -197,7 +201,11 @@ export async function launchRun(
 /** An app that died in the middle of a start may have left a QEMU that nobody wrote down. */
 async function endLeftOver(machine: Machine, run: Run): Promise<void> {
   if (run.qemu !== undefined) return
-  for (const qemu of processesWithArgument(machine.uuid)) signalProcess(qemu, 'SIGKILL')
+  const left = processesWithArgument(machine.uuid)
+  for (const qemu of left) signalProcess(qemu, 'SIGKILL')
+  // The next one wants its disks, which are locked until then.
+  using limit = limitOf(undefined, KILLED_MS)
+  await untilChange(machine.folder.path, limit.signal, GONE_POLL_MS, () => (left.some(isAlive) ? undefined : true)).catch(() => {})
   endUnknownDaemons(machine.folder, { shares: mountsOf(machine.config) })
   await endDaemons(machine.folder, run.daemons, true)
 }
@@ -235,7 +243,7 @@ export async function end(host: Host, machine: Machine, run: Run, signal: AbortS
   const wasAlive = isRunAlive(run)
   if (wasAlive) {
     using limit = limitOf(signal, QUIT_MS)
-    await command(machine, limit.signal, (qmp) => qmp.execute('quit')).catch(() => {})
+    await quit(machine, limit.signal).catch(() => {})
     signal.throwIfAborted()
     await untilGone(folder, run, QUIT_MS, signal)
     if (isRunAlive(run)) {
@@ -266,7 +274,7 @@ function tellEnd(host: Host, machine: Machine, run: Run): void {
 
 async function untilGone(folder: MachineFolder, run: Run, ms: number, signal: AbortSignal): Promise<void> {
   using limit = limitOf(signal, ms)
-  await untilChange(folder.path, limit.signal, 5, () => (isRunAlive(run) ? undefined : true)).catch(() => {})
+  await untilChange(folder.path, limit.signal, GONE_POLL_MS, () => (isRunAlive(run) ? undefined : true)).catch(() => {})
   signal.throwIfAborted()
 }
 

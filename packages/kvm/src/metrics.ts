@@ -1,6 +1,6 @@
 /** What the host spends on a machine, and what QEMU counts of it. */
 import { readFileSync } from 'node:fs'
-import type { CallContext, MetricsReading } from '@vmkit/core/driver'
+import type { CallContext, MetricsReading, VMKitError } from '@vmkit/core/driver'
 import { readStat, TICKS_PER_SECOND } from '@vmkit/core/state-folder'
 import { invalidState } from './errors.js'
 import { type GuestMemory, guestMemory } from './guest-memory.js'
@@ -28,23 +28,22 @@ interface BlockStats {
  */
 export async function readMetrics(machine: Machine, ctx: CallContext): Promise<MetricsReading> {
   const { run, state } = statusOf(machine.folder)
-  const stat = run?.qemu && readStat(run.qemu.pid)
-  if (!stat) throw invalidState(machine.id, 'read the metrics of', state)
+  const ended = (now = statusOf(machine.folder).state): VMKitError => invalidState(machine.id, 'read the metrics of', now)
+  if (!run?.qemu || !isRunAlive(run)) throw ended(state)
+  const counted = await withLock(machine, 'metrics', ctx.signal, (signal) => command(machine, signal, (qmp) => count(qmp)))
+  // The part first: together with it the whole has grown.
+  const vcpus = vcpuMs(run.qemu.pid, counted.threads)
+  const stat = readStat(run.qemu.pid)
+  if (!stat || !isRunAlive(run)) throw ended()
   const userMs = stat.userTicks * MS_PER_TICK
   const systemMs = stat.systemTicks * MS_PER_TICK
-  const counted = await withLock(machine, 'metrics', ctx.signal, (signal) => command(machine, signal, (qmp) => count(qmp))).catch(
-    (error: unknown) => {
-      // It may have ended between the look at its state and the question.
-      throw isRunAlive(run) ? error : invalidState(machine.id, 'read the metrics of', statusOf(machine.folder).state)
-    },
-  )
   return {
     source: '/proc and QMP',
     cpu: { usageMs: userMs + systemMs, userMs, systemMs },
     memory: { usedBytes: stat.residentPages * PAGE_BYTES, limitBytes: counted.balloon ?? machine.config.memory ?? DEFAULT_MEMORY },
     disk: counted.disk,
     network: tapCounters(countedTaps(machine)),
-    details: { vcpuMs: vcpuMs(stat.pid, counted.threads), ...counted.guest },
+    details: { vcpuMs: vcpus, ...counted.guest },
   }
 }
 

@@ -1,6 +1,9 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { resolveOptions } from './options.js'
-import { hasVirtualization, kvmProblem } from './qemu/accel.js'
+import { hasVirtualization, whyNoKvm } from './qemu/accel.js'
 import { parseVersion } from './qemu/binary.js'
 
 describe('options', () => {
@@ -40,7 +43,19 @@ describe('the accelerator', () => {
   })
 
   it('is not KVM without its device, and says why', () => {
-    expect(kvmProblem('/dev/no-such-kvm')).toContain('/dev/no-such-kvm')
+    expect(whyNoKvm('/dev/no-such-kvm')).toMatchObject({ code: 'UNSUPPORTED', message: expect.stringContaining('/dev/no-such-kvm') })
+    expect(whyNoKvm('/')).toMatchObject({ code: 'UNSUPPORTED', message: expect.stringContaining('EISDIR') })
+  })
+
+  it.skipIf(process.geteuid?.() !== 0)('is told when this user may not open the device (not run without root, who may all)', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vmkit-kvm-closed-'))
+    process.seteuid?.(65534)
+    try {
+      expect(whyNoKvm(join(folder, 'kvm'))).toMatchObject({ code: 'PERMISSION_DENIED', hint: expect.stringContaining('group kvm') })
+    } finally {
+      process.seteuid?.(0)
+      rmSync(folder, { recursive: true })
+    }
   })
 
   it('comes with a QEMU whose version is read from its own words', () => {

@@ -1,7 +1,6 @@
-import { accessSync, constants, existsSync } from 'node:fs'
 import { availableParallelism, totalmem } from 'node:os'
-import { dirname } from 'node:path'
-import { type CallContext, type HostProbe, type Missing, VMKitError } from '@vmkit/core/driver'
+import { type CallContext, type HostProbe, type Missing, unavailable, VMKitError } from '@vmkit/core/driver'
+import { whyNotWritable } from '@vmkit/core/state-folder'
 import { findControllers } from './cgroups/controllers.js'
 import type { Host } from './host.js'
 import { NO_PLAN9 } from './mounts.js'
@@ -20,11 +19,11 @@ const NEVER: Missing = {
 /** Looks at the host; makes nothing. */
 export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   const { stateDir } = host.options
-  const unavailable = (reason: string, rest: Partial<HostProbe> = {}): HostProbe => ({ available: false, reason, missing: NEVER, ...rest })
-  if (process.platform !== 'linux') return unavailable(`QEMU machines are run on Linux only, this is ${process.platform}`)
-  const blocked = unwritable(stateDir)
-  if (blocked !== undefined) return unavailable(`the state folder cannot be made or written: ${blocked}`)
   try {
+    if (process.platform !== 'linux')
+      throw new VMKitError('UNSUPPORTED', `QEMU machines are run on Linux only, this is ${process.platform}`)
+    const refusal = whyNotWritable(stateDir)
+    if (refusal) throw refusal
     const qemu = await host.qemu()
     const noNetworks = whyNoNetworks()
     const { accel, reason } = await host.accel(undefined, ctx.signal)
@@ -54,8 +53,7 @@ export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
     }
   } catch (error) {
     ctx.signal.throwIfAborted()
-    const { message, hint, evidence } = VMKitError.from(error)
-    return unavailable(message, { hint, ...(evidence?.tried ? { tried: evidence.tried } : {}) })
+    return unavailable(error, NEVER)
   }
 }
 
@@ -65,15 +63,4 @@ function hostLimits(): string {
   const able = Object.keys(parents)
   const told = Object.entries(missing).map(([name, reason]) => `no ${name}: ${reason}`)
   return [`cgroup v${version}: ${able.length > 0 ? able.join(', ') : 'none'}`, ...told].join('; ')
-}
-
-/** The nearest folder that exists must let us in. */
-function unwritable(folder: string): string | undefined {
-  if (!existsSync(folder) && dirname(folder) !== folder) return unwritable(dirname(folder))
-  try {
-    accessSync(folder, constants.W_OK | constants.X_OK)
-    return undefined
-  } catch {
-    return `no right to write to ${folder}`
-  }
 }

@@ -1,9 +1,9 @@
 import { registerDriver } from '@vmkit/core'
-import { capabilities, type KvmMachineOptions, type KvmOptions, kvm } from './driver.js'
+import { capabilities, type KvmExtras, type KvmMachineOptions, type KvmOptions, kvm } from './driver.js'
 
 declare module '@vmkit/core' {
   interface DriverRegistry {
-    kvm: { options: KvmOptions; capabilities: typeof capabilities; machineOptions: KvmMachineOptions }
+    kvm: { options: KvmOptions; capabilities: typeof capabilities; machineOptions: KvmMachineOptions; extras: KvmExtras }
   }
 }
 

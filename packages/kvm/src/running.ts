@@ -6,7 +6,7 @@ import { powerDown } from './boot/power-down.js'
 import { signalMain } from './boot/signal-main.js'
 import { DRIVER, invalidState } from './errors.js'
 import type { Host } from './host.js'
-import { command } from './qmp/command.js'
+import { command, quit } from './qmp/command.js'
 import { readEventLog, resetsOf } from './state/event-log.js'
 import { withLock } from './state/lock.js'
 import { isCutOff, isRunAlive, markKilled, statusOf } from './state/run.js'
@@ -25,7 +25,7 @@ export async function kill(machine: Machine, name: string, ctx: CallContext): Pr
   if (name === 'SIGKILL') {
     markKilled(machine.folder, run)
     using limit = limitOf(ctx.signal, 500)
-    await command(machine, limit.signal, (qmp) => qmp.execute('quit')).catch(() => {
+    await quit(machine, limit.signal).catch(() => {
       if (run.qemu) signalProcess(run.qemu, 'SIGKILL')
     })
     return
@@ -42,16 +42,21 @@ export async function kill(machine: Machine, name: string, ctx: CallContext): Pr
 
 export async function pause(machine: Machine, verb: 'pause' | 'resume', ctx: CallContext): Promise<void> {
   const [target, source] = verb === 'pause' ? (['paused', 'running'] as const) : (['running', 'paused'] as const)
+  const { folder } = machine
   await withLock(machine, verb, ctx.signal, async (signal) => {
-    if (isCutOff(machine.folder)) await (await import('./snapshots/cut-off.js')).goOn(machine, signal)
+    let status = statusOf(folder)
+    if (isCutOff(folder, status)) {
+      await (await import('./snapshots/cut-off.js')).goOn(machine, signal)
+      status = statusOf(folder)
+    }
     // A pause that is asked for is nobody's to end.
-    forgetSaving(machine.folder)
-    const { state } = statusOf(machine.folder)
+    forgetSaving(folder)
+    const { state } = status
     if (state === target) return
     if (state !== source) throw invalidState(machine.id, verb, state)
     await command(machine, signal, (qmp) => qmp.execute(verb === 'pause' ? 'stop' : 'cont'))
     // The answer may come before the event is in the log, by which everybody knows the state.
-    await untilChange(machine.folder.path, signal, POLL_MS, () => (statusOf(machine.folder).state === source ? undefined : true))
+    await untilChange(folder.path, signal, POLL_MS, () => (statusOf(folder).state === source ? undefined : true))
   })
 }
 

@@ -91,7 +91,8 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
       stderr: 'b c\n',
     })
     console.info(`a command by the guest agent: ${Date.now() - startedAt} ms`)
-    expect(await machines.driver.guestInfo(vm.id)).toMatchObject({
+    // It gives an agent two seconds, of which a busy host may not leave it enough.
+    expect(await vi.waitFor(() => machines.driver.guestInfo(vm.id), { timeout: 60_000 })).toMatchObject({
       agent: 'qemu-ga',
       os: { id: 'debian', version: '12' },
       machine: 'x86_64',

@@ -1,10 +1,12 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { VMKitError } from '@vmkit/core/driver'
 import { ownIdentity } from '@vmkit/core/state-folder'
 import { afterAll, describe, expect, it } from 'vitest'
 import { tinyGuest } from '../src/qemu/tiny-guest.js'
 import { connectQmp } from '../src/qmp/client.js'
+import { ctx } from './counting-machine.js'
 import { bench, requireQemu } from './support.js'
 
 const hasQemu = await requireQemu()
@@ -56,11 +58,31 @@ describe.skipIf(!hasQemu)(`what ends without asking${why}`, () => {
       })
       await vm.start().catch((error: unknown) => expect(error).toMatchObject({ name: 'VMKitError' }))
       await killing
-      await expect.poll(async () => (await vm.status()).state).toMatch(/created|running|stopped|failed/)
+      await expect.poll(async () => (await vm.status()).state, { timeout: 10_000 }).toMatch(/created|running|stopped|failed/)
       await vm.stop({ graceMs: 0 })
     }
     await vm.start()
     expect((await vm.status()).state).toBe('running')
+  })
+
+  it('what is asked of a machine that ends at that moment is refused by its state, and it starts at once', {
+    timeout: 120_000,
+  }, async () => {
+    await using machines = bench()
+    const vm = await machines.create(tiny)
+    const { id } = vm
+    const codes = new Set<string>()
+    for (let round = 0; round < 12; round += 1) {
+      await vm.start()
+      const { pid } = await machines.driver.getInfo(id, ctx)
+      const asked = [machines.driver.getMetrics(id, ctx), machines.driver.pause(id, ctx), machines.driver.getMetrics(id, ctx)]
+      const outcomes = Promise.allSettled(asked)
+      await new Promise((resolve) => setTimeout(resolve, round))
+      process.kill(pid as number, 'SIGKILL')
+      for (const outcome of await outcomes) codes.add(outcome.status === 'fulfilled' ? 'ok' : VMKitError.from(outcome.reason).code)
+      await vm.wait()
+    }
+    expect([...codes].filter((code) => code !== 'ok' && code !== 'INVALID_STATE')).toEqual([])
   })
 
   it('a machine whose sockets are gone, or held by somebody else, is stopped all the same', { timeout: 60_000 }, async () => {

@@ -31,7 +31,8 @@ describe.skipIf(!hasQemu)(`commands in the vmkit guest${hasQemu ? '' : ' (not ru
     rmSync(root, { recursive: true })
   })
 
-  it('runs many, each with its own output', { timeout: 30_000 }, async () => {
+  // The first waits until the guest is up.
+  it('runs many, each with its own output', { timeout: 120_000 }, async () => {
     const first = Date.now()
     await vm.exec(['true'])
     const up = Date.now()

@@ -31,7 +31,7 @@ describe.skipIf(missingQemu)(`killed while it saves the memory${missingQemu ? `:
       const vm = await manager.driver('kvm').get(machine.id)
       const before = said(machine).length
       await expect.poll(async () => (await vm.status()).state, { timeout: 20_000 }).toBe('running')
-      await expect.poll(() => readdirSync(machine.folder.snapshots)).toEqual([])
+      await expect.poll(() => readdirSync(machine.folder.snapshots), { timeout: 20_000 }).toEqual([])
       expect(problemOf(await untilCount(machine, (all) => all.length > before + 70))).toBeUndefined()
       // What was asked for is kept.
       await vm.pause()

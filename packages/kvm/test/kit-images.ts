@@ -3,8 +3,8 @@ import { existsSync, mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ConformanceOptions } from '@vmkit/conformance'
 import { imageFromFolder, pushImage, writeArchive } from '@vmkit/oci'
+import { backendEnv } from '../../../scripts/lib/backends.js'
 import { resolveOptions } from '../src/options.js'
-import { backendEnv } from './backend-env.js'
 
 /** `undefined` where there is no registry. */
 export function kitImages(root: string): ConformanceOptions['images'] {

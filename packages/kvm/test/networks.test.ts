@@ -105,7 +105,7 @@ describe.skipIf(why !== undefined)(`named networks${why === undefined ? '' : ` (
     process.kill((await db.info()).pid as number, 'SIGKILL')
     await db.wait()
     // The kernel takes its tap away, with its last thread.
-    await expect.poll(() => hasLink(dbNic.interface)).toBe(false)
+    await expect.poll(() => hasLink(dbNic.interface), { timeout: 20_000 }).toBe(false)
     await expect.poll(() => sh(web, 'grep -c postgres /etc/hosts'), { timeout: 30_000 }).toBe('0')
     expect((await db.status()).state).toBe('failed')
     await db.start()
@@ -187,7 +187,9 @@ describe.skipIf(why !== undefined)(`named networks${why === undefined ? '' : ` (
       await vm.start({ signal: AbortSignal.timeout(ms) }).catch((error: unknown) => expect(error).toMatchObject({ name: 'VMKitError' }))
       await vm.stop({ graceMs: 0 })
     }
-    for (const machine of [broken, vm]) for (const nic of await nics(machine)) expect(hasLink(nic.interface)).toBe(false)
+    // An abort is answered before QEMU is gone where that takes long.
+    for (const machine of [broken, vm])
+      for (const nic of await nics(machine)) await expect.poll(() => hasLink(nic.interface), { timeout: 20_000 }).toBe(false)
 
     // As after a reboot.
     execFileSync('ip', ['link', 'delete', bridge])
@@ -201,7 +203,7 @@ describe.skipIf(why !== undefined)(`named networks${why === undefined ? '' : ` (
     writeFileSync(join(folder, 'run.json'), JSON.stringify({ ...run, launcher: { pid: 1, start: 1, boot: 'another' } }))
     rmSync(join(folder, 'joined'))
     expect((await vm.status()).state).toBe('running')
-    await expect.poll(() => existsSync(join(folder, 'joined'))).toBe(true)
+    await expect.poll(() => existsSync(join(folder, 'joined')), { timeout: 20_000 }).toBe(true)
     expect(masterOf(tap)).toBe(bridge)
     await vm.delete({ force: true })
     await broken.delete()

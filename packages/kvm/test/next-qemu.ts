@@ -1,8 +1,4 @@
-import { existsSync } from 'node:fs'
-import { backendEnv } from './backend-env.js'
+import { backendPath } from '../../../scripts/lib/backends.js'
 
 /** The newer QEMU that `scripts/backends up` unpacks; `undefined` where it is not there. */
-export function nextQemu(): string | undefined {
-  const path = backendEnv('VMKIT_KVM_NEXT_QEMU')
-  return path !== undefined && existsSync(path) ? path : undefined
-}
+export const nextQemu = (): string | undefined => backendPath('VMKIT_KVM_NEXT_QEMU')

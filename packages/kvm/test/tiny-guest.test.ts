@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { kvmProblem } from '../src/qemu/accel.js'
+import { whyNoKvm } from '../src/qemu/accel.js'
 import { tinyGuest } from '../src/qemu/tiny-guest.js'
 import { bench, requireQemu } from './support.js'
 
@@ -12,7 +12,7 @@ const firmware = join(folder, 'tiny.rom')
 writeFileSync(firmware, tinyGuest('it lives\n'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
-const noKvm = kvmProblem()
+const noKvm = whyNoKvm()?.message
 
 /** The whole path of start, pause and stop, with a guest of a few bytes, also under real KVM. */
 for (const accel of ['tcg', 'kvm'] as const) {

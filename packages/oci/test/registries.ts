@@ -1,21 +1,8 @@
-/** The real registries of scripts/backends, and what stands in front of them: a proxy that cuts, and one that answers otherwise. */
-import { execFileSync } from 'node:child_process'
 import { createServer as createHttpServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
-import { join } from 'node:path'
+import { backendEnv } from '../../../scripts/lib/backends.js'
 
-const BACKENDS = join(import.meta.dirname, '../../../scripts/backends')
-
-/** What `scripts/backends env` prints; the environment goes first. */
-export function backendEnv(name: string): string | undefined {
-  if (process.env[name]) return process.env[name]
-  try {
-    const lines = execFileSync(BACKENDS, ['env'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).split('\n')
-    return lines.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1)
-  } catch {
-    return undefined
-  }
-}
+export { backendEnv }
 
 export const open = backendEnv('VMKIT_REGISTRY')
 export const closed = backendEnv('VMKIT_PRIVATE_REGISTRY')

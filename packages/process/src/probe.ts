@@ -1,7 +1,7 @@
-import { accessSync, constants, existsSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { availableParallelism, release, totalmem } from 'node:os'
-import { dirname } from 'node:path'
-import type { HostProbe, Missing } from '@vmkit/core/driver'
+import { type HostProbe, type Missing, unavailable, VMKitError } from '@vmkit/core/driver'
+import { whyNotWritable } from '@vmkit/core/state-folder'
 import { CONTROLLERS } from './cgroup.js'
 import type { Host } from './host.js'
 
@@ -13,18 +13,19 @@ export function probe(host: Host): HostProbe {
     'snapshot.memory': 'vmkit does not drive CRIU',
     'logs.since': 'the output goes to plain files, which keep no times; let the program write them',
   }
-  const unavailable = (reason: string): HostProbe => ({ available: false, reason, missing, tried })
-  if (process.platform !== 'linux') return unavailable(`host processes are supervised on Linux only, this is ${process.platform}`)
+  const without = (error: VMKitError): HostProbe => ({ ...unavailable(error, missing), tried })
+  if (process.platform !== 'linux')
+    return without(new VMKitError('UNSUPPORTED', `host processes are supervised on Linux only, this is ${process.platform}`))
   for (const [target, present] of [
     ['/proc/self/stat', existsSync('/proc/self/stat')],
     [host.options.shell, existsSync(host.options.shell)],
     ['setsid', host.tool('setsid') !== undefined],
   ] as const) {
     tried.push({ target, result: present ? 'found' : 'not found' })
-    if (!present) return unavailable(`this host has no ${target}`)
+    if (!present) return without(new VMKitError('UNSUPPORTED', `this host has no ${target}`))
   }
-  const blocked = unwritable(host.options.stateDir)
-  if (blocked !== undefined) return unavailable(`the state folder cannot be made or written: ${blocked}`)
+  const refusal = whyNotWritable(host.options.stateDir)
+  if (refusal) return without(refusal)
   Object.assign(missing, missingHere(host))
   return {
     available: true,
@@ -36,17 +37,6 @@ export function probe(host: Host): HostProbe {
       cgroup: `v${host.cgroups().version}`,
       logCap: host.tool('fallocate') ? `${host.options.logBytes} bytes per stream` : 'none: this host has no fallocate to trim with',
     },
-  }
-}
-
-/** The nearest folder that exists must let us in. */
-function unwritable(folder: string): string | undefined {
-  if (!existsSync(folder) && dirname(folder) !== folder) return unwritable(dirname(folder))
-  try {
-    accessSync(folder, constants.W_OK | constants.X_OK)
-    return undefined
-  } catch {
-    return `no right to write to ${folder}`
   }
 }
 

@@ -4,7 +4,7 @@ import { sum } from './metrics.js'
 import { withDescendants } from './tree.js'
 
 function stat(pid: number, parent: number): ProcessStat {
-  return { pid, parent, state: 'S', group: pid, session: pid, userTicks: 1, systemTicks: 2, start: 1, residentPages: 10 }
+  return { pid, parent, state: 'S', group: pid, session: pid, userTicks: 1, systemTicks: 2, threads: 1, start: 1, residentPages: 10 }
 }
 
 it('takes all that came from a member, in whatever order they are listed', () => {

@@ -66,6 +66,9 @@ const actions = {
     tell(id)
     process.kill(process.pid, 'SIGKILL')
   },
+  async look() {
+    tell(await driver.probe(ctx))
+  },
   /** All that an account without rights can do. */
   async tour() {
     const probe = await driver.probe(ctx)
@@ -90,9 +93,10 @@ const actions = {
     const refused = await driver
       .create({ ...base, name: 'other', command: ['true'], user: 'root' }, ctx)
       .catch(({ code, field }) => ({ code, field }))
-    await driver.stop(id, { graceMs: 2000 }, ctx)
     const logs = []
-    for await (const entry of driver.logs(id, {}, ctx)) logs.push([entry.source, entry.text])
+    // It may be slow to begin, so it is not stopped before it has said both.
+    for await (const entry of driver.logs(id, { follow: true }, ctx)) if (logs.push([entry.source, entry.text]) === 2) break
+    await driver.stop(id, { graceMs: 2000 }, ctx)
     const { exit } = await driver.getStatus(id, ctx)
     await driver.delete(id, { force: false }, ctx)
     tell({ probe, text, exec, paused, refused, logs, exit, left: await driver.list({}, ctx) })

@@ -28,15 +28,24 @@ it.skipIf(!isRoot)(`works without any right${why}`, async () => {
     chownSync(join(folder, 'state'), NOBODY, NOBODY)
     execFileSync('chmod', ['-R', 'a+rX', join(folder, 'app'), join(folder, 'node_modules')])
     chmodSync(folder, 0o755)
-    const done = spawnSync(node, [join(folder, 'app', 'test', 'app.mjs'), JSON.stringify({ stateDir: join(folder, 'state') }), 'tour'], {
-      uid: NOBODY,
-      gid: NOBODY,
-      cwd: '/',
-      env: { PATH: process.env.PATH },
-      encoding: 'utf8',
+    const tell = (stateDir: string, action: string) => {
+      const done = spawnSync(node, [join(folder, 'app', 'test', 'app.mjs'), JSON.stringify({ stateDir: join(folder, stateDir) }), action], {
+        uid: NOBODY,
+        gid: NOBODY,
+        cwd: '/',
+        env: { PATH: process.env.PATH },
+        encoding: 'utf8',
+      })
+      expect(done.stderr).toBe('')
+      return JSON.parse(done.stdout)
+    }
+    expect(tell('of/root', 'look')).toMatchObject({
+      available: false,
+      code: 'PERMISSION_DENIED',
+      field: 'options.stateDir',
+      hint: expect.stringContaining('stateDir'),
     })
-    expect(done.stderr).toBe('')
-    const told = JSON.parse(done.stdout)
+    const told = tell('state', 'tour')
     expect(told.probe.available).toBe(true)
     expect(told.probe.missing['limits.memory']).toMatch(/root|writable|read-only|not mounted/)
     expect(told.probe.missing.resize).toBeDefined()

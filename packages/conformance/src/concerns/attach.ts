@@ -6,7 +6,7 @@ import type { Test } from '../tools.js'
 export function attach(test: Test): void {
   const needs = ['attach'] as const
 
-  test('stdin goes in, output comes out, the machine goes on after close', { needs }, async (t) => {
+  test('stdin goes in, output comes out, the machine goes on after close', { needs, limitMs: 60_000 }, async (t) => {
     // Several times: what comes right after attach is what a driver that is not ready yet loses.
     for (let round = 0; round < 4; round += 1) {
       const vm = await t.start({ does: 'echo' }, { stdin: true })

@@ -102,12 +102,18 @@ async function recover(t: Tools, config: VMConfig, phase: Step): Promise<void> {
   if (phase === 'start' || phase === 'stop') assert.notEqual(found, 'none', `a crash in ${phase} lost the machine`)
   if (found !== 'none') {
     const vm = await driver.get(found.id)
-    const info = await vm.info().catch((error: unknown) => {
-      // A delete that the engine goes on with may end between the two calls.
-      if (phase === 'delete' && (error as { code?: string }).code === 'NOT_FOUND') return undefined
-      throw error
+    const info = await t.until('what it tells to settle', async () => {
+      try {
+        const told = await vm.info()
+        // What the dead process asked for may have begun since the list.
+        return told.state === 'starting' || told.state === 'stopping' ? undefined : told
+      } catch (error) {
+        // A delete that the engine goes on with may end between the two calls.
+        if (phase === 'delete' && (error as { code?: string }).code === 'NOT_FOUND') return 'gone' as const
+        throw error
+      }
     })
-    if (info) {
+    if (info !== 'gone') {
       assert.equal(info.name, config.name)
       assert.deepEqual(info.labels, config.labels, 'labels')
       if (config.command) assert.deepEqual(info.config.command, [...config.command], 'config')

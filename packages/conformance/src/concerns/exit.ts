@@ -6,7 +6,8 @@ const REASONS = ['exited', 'signalled', 'oom', 'guest-shutdown', 'guest-panic', 
 
 /** Guarantee 8: what is known of the exit is exact, the rest is null. */
 export function exit(test: Test): void {
-  test('wait gives the exit code', {}, async (t) => {
+  // Five machines, one after the other.
+  test('wait gives the exit code', { limitMs: 90_000 }, async (t) => {
     for (const code of [0, 1, 7, 137, 255]) {
       const vm = await t.create({ does: 'exit', code })
       const waiting = vm.wait()

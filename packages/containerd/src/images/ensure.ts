@@ -34,6 +34,20 @@ export async function ensureImage(
   ctx: CallContext,
   platform?: string,
 ): Promise<MachineImage> {
+  try {
+    return await imageOf(access, config, lease, ctx, platform)
+  } catch (error) {
+    throw hasCode(error, 'IMAGE_NOT_FOUND', 'INVALID_CONFIG') ? error.with({ field: 'config.image' }) : error
+  }
+}
+
+async function imageOf(
+  access: ImageAccess,
+  config: MachineConfig,
+  lease: string,
+  ctx: CallContext,
+  platform: string | undefined,
+): Promise<MachineImage> {
   const { driver } = access
   const { image, pull, rootfs } = config
   if (rootfs !== undefined) return (await import('./folder.js')).folderImage(access, rootfs, lease, ctx)

@@ -69,8 +69,13 @@ export async function startTask(
     await arm(host, machine)
   } catch (error) {
     await undoStart(host, machine, hadStarted)
-    throw error
+    throw isAboutProgram(error) && record.config.command ? error.with({ field: 'config.command.0' }) : error
   }
+}
+
+/** In runc's words. */
+function isAboutProgram(error: unknown): error is VMKitError {
+  return hasCode(error, 'INVALID_CONFIG') && /executable file not found|exec: /i.test(error.message)
 }
 
 function writeStarted({ folder }: Machine): void {

@@ -149,6 +149,20 @@ describe('parseConfig', () => {
     expect(failure({ cpus: 0, pids: 0 }).issues?.map(({ path }) => path)).toEqual(['config.cpus', 'config.pids'])
   })
 
+  it.each<[unknown, string | undefined]>([
+    [{ memroy: '1GiB' }, 'Did you mean `config.memory`?'],
+    [{ disk: { sise: 1 } }, 'Did you mean `config.disk.size`?'],
+    [{ ports: [{ gest: 80 }] }, 'Did you mean `config.ports.0.guest`?'],
+    [{ networks: ['a', { name: 'b', alias: [] }] }, 'Did you mean `config.networks.1.aliases`?'],
+    [{ devices: [{ type: 'disk', path: '/x', readonly: true }] }, 'Did you mean `config.devices.0.readOnly`?'],
+    [{ restart: { police: 'no' } }, 'Did you mean `config.restart.policy`?'],
+    [{ cmd: [], imgae: 'a', labels: 5, port: [] }, 'Did you mean `config.image` and `config.ports`?'],
+    [{ typo: 1 }, undefined],
+    [{ cpus: 0 }, undefined],
+  ])('asks what was meant by %j', (config, hint) => {
+    expect(failure(config).hint).toBe(hint)
+  })
+
   it.each<unknown>([
     { env: { A: 5, B: 'hunter2', 'C=hunter2': 'x' } },
     { env: ['A=hunter2'] },

@@ -1,3 +1,4 @@
+import { closest } from '../closest.js'
 import { type ConfigIssue, clip, describeValue, invalidConfigFrom, typeOf, VMKitError, type VMKitErrorDetails } from '../errors.js'
 import type { ZodMiniType } from '../schema.js'
 
@@ -14,11 +15,12 @@ export interface ValidateOptions extends VMKitErrorDetails {
  */
 export function validate<T>(schema: ZodMiniType<T>, value: unknown, options: ValidateOptions): T {
   const { root, isSecret = () => false, ...details } = options
+  const known: KnownFields = new Map()
   let issues: ConfigIssue[]
   try {
-    const result = schema.safeParse(value)
+    const result = schema.safeParse(value, { error: (issue) => void keepFields(issue, known) })
     if (result.success) return result.data
-    issues = result.error.issues.flatMap((issue) => toIssues(issue as Issue, value, root, isSecret))
+    issues = result.error.issues.flatMap((issue) => toIssues(issue as Issue, { value, root, isSecret, known }))
   } catch (error) {
     throw unreadable(root, error, details)
   }
@@ -28,6 +30,21 @@ export function validate<T>(schema: ZodMiniType<T>, value: unknown, options: Val
 /** A getter or proxy of the caller threw while its value was read. */
 export function unreadable(path: string, cause: unknown, details: VMKitErrorDetails = {}): VMKitError {
   return invalidConfigFrom([{ path, expected: 'plain data', received: 'a value that throws when read' }], { cause, ...details })
+}
+
+/** By the list of unknown keys, the fields that there are: zod tells the schema while it makes an issue, and not in it. */
+type KnownFields = Map<unknown, readonly string[]>
+
+function keepFields(issue: { code?: string; keys?: unknown; inst?: { _zod: { def: object } } }, known: KnownFields): void {
+  const { shape } = (issue.inst?._zod.def ?? {}) as { shape?: object }
+  if (issue.code === 'unrecognized_keys' && shape) known.set(issue.keys, Object.keys(shape))
+}
+
+interface Input {
+  value: unknown
+  root: string
+  isSecret: (path: readonly PropertyKey[]) => boolean
+  known: KnownFields
 }
 
 interface Issue {
@@ -45,14 +62,19 @@ interface Issue {
   issues?: Issue[]
 }
 
-function toIssues(issue: Issue, value: unknown, root: string, isSecret: (path: readonly PropertyKey[]) => boolean): ConfigIssue[] {
+function toIssues(issue: Issue, input: Input): ConfigIssue[] {
+  const { value, root, isSecret, known } = input
   if (issue.code === 'unrecognized_keys') {
-    return (issue.keys ?? []).map((key) => ({ path: pathText(root, [...issue.path, key]), expected: 'no such field', received: 'one' }))
+    return (issue.keys ?? []).map((key) => {
+      const meant = closest(key, known.get(issue.keys) ?? [])
+      const path = (name: string): string => pathText(root, [...issue.path, name])
+      return { path: path(key), expected: 'no such field', received: 'one', ...(meant === undefined ? {} : { meant: path(meant) }) }
+    })
   }
   const at = valueAt(value, issue.path)
   // A union of texts and objects: the branch that went deepest names the field the user meant.
   const inner = issue.code === 'invalid_union' && typeof at === 'object' ? deepest(issue.errors) : undefined
-  if (inner) return inner.flatMap((found) => toIssues({ ...found, path: [...issue.path, ...found.path] }, value, root, isSecret))
+  if (inner) return inner.flatMap((found) => toIssues({ ...found, path: [...issue.path, ...found.path] }, input))
   const secret = isSecret(issue.path)
   const shown = issue.code === 'invalid_key' ? issue.path.at(-1) : at
   return [

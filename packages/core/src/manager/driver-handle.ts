@@ -1,11 +1,11 @@
-import { type Capability, isCapability } from '../capabilities.js'
+import type { Capability } from '../capabilities.js'
 import { parseGiven } from '../config/parse.js'
 import type { VMConfig } from '../config/types.js'
 import type { BuildRequest, CallContext, DriverImages, HostProbe, ListFilter, MachineRef } from '../driver.js'
 import { invalidConfig, VMKitError } from '../errors.js'
 import type { ImageInfo, Missing, NetworkInfo, VMEvent, VMInfo, VMSummary, VolumeInfo } from '../machine.js'
 import type { Backend, CallSpec } from './backend.js'
-import type { AnyDriverHandle, CreateOptions, GetOptions, ImageExport, ImagesApi, NamedApi } from './driver-types.js'
+import type { AnyDriverHandle, CreateOptions, DriverExtras, GetOptions, ImageExport, ImagesApi, NamedApi } from './driver-types.js'
 import type { HandleOwner } from './handle-owner.js'
 import { toChunks } from './input.js'
 import { bound } from './machine-calls.js'
@@ -50,7 +50,7 @@ export class DriverHandleImpl {
   }
 
   supports(capability: Capability): boolean {
-    const known = readCapability(capability, isCapability)
+    const known = readCapability(capability)
     const { host, driver } = this.#backend
     if (!host.known) return driver.capabilities[known] === true
     return host.known.available && host.missingReason(known) === undefined
@@ -173,6 +173,18 @@ export class DriverHandleImpl {
     return this.#owner.adopt(this.#backend, info, onDispose)
   }
 
+  get extras(): DriverExtras<Record<string, ExtraMethod>> {
+    const extras = (this.#backend.driver.extras ?? {}) as Record<string, ExtraMethod>
+    const entries = Object.entries(extras).map(([operation, method]) => {
+      const call = async (idOrName: string, options?: CallOptions): Promise<unknown> => {
+        const key = readArgument(ARGUMENTS.id, idOrName, 'idOrName')
+        return this.#hostCall({ operation }, readOptions(OPTIONS.call, options), (ctx) => method.call(extras, key, ctx))
+      }
+      return [operation, call] as const
+    })
+    return Object.fromEntries(entries)
+  }
+
   /** Volumes and networks are both made by name; a driver's group of methods exists when the capability does. */
   #named<T>(kind: 'volumes' | 'networks', group: () => NamedGroup<T> | undefined): NamedApi<T> {
     const use = <R>(operation: string, options: CallOptions, task: (methods: NamedGroup<T>, ctx: CallContext) => Promise<R>): Promise<R> =>
@@ -198,6 +210,8 @@ export class DriverHandleImpl {
     return this.#backend.call<T>(spec, options, run)
   }
 }
+
+type ExtraMethod = (idOrName: string, ctx: CallContext) => Promise<unknown>
 
 interface NamedGroup<T> {
   create(name: string, labels: Record<string, string>, ctx: CallContext): Promise<T>

@@ -75,6 +75,11 @@ export interface DriverHandleBase<C extends CapabilityManifest = AnyCapabilities
   events(options?: StreamOptions): AsyncIterableIterator<VMEvent>
 }
 
+/** The methods that only this driver has, as apps call them. */
+export type DriverExtras<E> = {
+  readonly [N in keyof E]: E[N] extends (idOrName: string, ctx: never) => infer R ? (idOrName: string, options?: CallOptions) => R : never
+}
+
 /** What the handles of all drivers have in common, whatever is known of their capabilities. */
 export type AnyDriverHandle = Pick<
   DriverHandleBase<CapabilityManifest>,

@@ -56,15 +56,16 @@ export class Host {
     return this.#asking
   }
 
-  /** @throws VMKitError `BACKEND_UNAVAILABLE` with everything that was tried */
+  /** @throws VMKitError the probe's code, by default `BACKEND_UNAVAILABLE`, with everything that was tried */
   async requireAvailable({ timeoutMs, signal }: CallOptions = {}): Promise<void> {
     const probe = await this.probe({ timeoutMs, signal })
     if (probe.available) return
     const { name } = this.#driver
-    const reason = probe.reason ?? 'its backend does not answer'
-    throw new VMKitError('BACKEND_UNAVAILABLE', `The ${name} driver cannot work on this host: ${reason}`, {
+    const { code = 'BACKEND_UNAVAILABLE', reason = 'its backend does not answer', hint, field } = probe
+    throw new VMKitError(code, `The ${name} driver cannot work on this host: ${reason}`, {
       driver: name,
-      ...(probe.hint === undefined ? {} : { hint: probe.hint }),
+      hint,
+      field,
       ...(probe.tried ? { evidence: { tried: probe.tried } } : {}),
     })
   }

@@ -35,6 +35,23 @@ describe('createManager', () => {
     expect(() => createManager(options as ManagerOptions)).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG', field }))
   })
 
+  it('asks what was meant by a misspelt name', async () => {
+    const { fake, manager } = setUp()
+    const vm = await fake.create({})
+    const asked: [() => unknown, string][] = [
+      [() => createManager({ hook: {} } as never), 'options.hooks'],
+      [() => fake.list({ state: ['running'] } as never), 'filter.states'],
+      [() => fake.create({ memroy: 1 } as never), 'config.memory'],
+      [() => vm.stop({ gracems: 5 } as never), 'options.graceMs'],
+      [() => vm.exec(['a'], { timeout: 5 } as never), 'options.timeoutMs'],
+      [() => vm.supports('puase' as never), 'pause'],
+      [() => manager.lookup('fkae'), 'fake'],
+    ]
+    for (const [call, meant] of asked) {
+      await expect((async () => call())()).rejects.toMatchObject({ hint: `Did you mean \`${meant}\`?` })
+    }
+  })
+
   it('touches nothing before it is used', () => {
     const create = vi.fn()
     registerDriver({ name: 'untouched', apiVersion: 1, package: 'p', capabilities: {}, create })
@@ -91,6 +108,46 @@ describe('drivers', () => {
   })
 })
 
+describe('extras', () => {
+  const grow = async (idOrName: string, { signal }: { signal?: AbortSignal } = {}): Promise<number> => {
+    if (idOrName === 'gone') throw new Error('no such machine')
+    if (idOrName !== 'for ever') return 2
+    return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)))
+  }
+  const setUpExtras = (operations: string[] = []) => {
+    const driver = Object.assign(fakeDriver(), { extras: { grow } })
+    return createManager({ drivers: { fake: driver }, hooks: { before: ({ operation }) => void operations.push(operation) } }).driver(
+      'fake',
+    )
+  }
+
+  it('are called as any other operation: probed, hooked, timed out, aborted, with errors that say where', async () => {
+    const operations: string[] = []
+    const fake = setUpExtras(operations)
+    expect(await fake.extras.grow('web')).toBe(2)
+    expect(operations).toEqual(['probe', 'grow'])
+    await expect(fake.extras.grow('for ever', { timeoutMs: 10 })).rejects.toMatchObject({ code: 'TIMEOUT', operation: 'grow' })
+    await expect(fake.extras.grow('for ever', { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'ABORTED' })
+    await expect(fake.extras.grow('gone')).rejects.toMatchObject({ code: 'BACKEND_ERROR', driver: 'fake', operation: 'grow' })
+    await expect(fake.extras.grow('')).rejects.toMatchObject({ code: 'INVALID_CONFIG', field: 'idOrName' })
+    await expect(fake.extras.grow('web', { timeout: 1 } as never)).rejects.toMatchObject({ code: 'INVALID_CONFIG' })
+  })
+
+  it('wait for a backend that is there', async () => {
+    const driver = Object.assign(fakeDriver({ probe: { available: false } }), { extras: { grow: vi.fn(async (_: string) => 1) } })
+    await expect(createManager({ drivers: { driver } }).driver('driver').extras.grow('web')).rejects.toMatchObject({
+      code: 'BACKEND_UNAVAILABLE',
+    })
+    expect(driver.extras.grow).not.toHaveBeenCalled()
+  })
+
+  it('are methods, and there are none without them', () => {
+    const wrong = Object.assign(fakeDriver(), { extras: { grow: 5 } })
+    expect(() => createManager({ drivers: { wrong } }).driver('wrong')).toThrow(expect.objectContaining({ field: 'driver.extras.grow' }))
+    expect(setUp().manager.lookup('fake')).toHaveProperty('extras', {})
+  })
+})
+
 describe('probe', () => {
   it('happens once for all who ask at a time, and not again while it is well', async () => {
     const probe = vi.fn(async () => ({ available: true, missing: {} }))
@@ -120,6 +177,23 @@ describe('probe', () => {
     expect(driver.calls).toEqual([])
     available = true
     await fake.create({})
+  })
+
+  it('says what somebody can mend, when it knows', async () => {
+    const { fake } = setUp({
+      overrides: {
+        probe: async () => ({
+          available: false,
+          reason: 'EACCES',
+          code: 'PERMISSION_DENIED',
+          hint: 'join',
+          field: 'options.socket',
+          missing: {},
+        }),
+      },
+    })
+    const refusal = { code: 'PERMISSION_DENIED', retryable: false, driver: 'fake', hint: 'join', field: 'options.socket' }
+    for (const call of [() => fake.create({}), () => fake.get('a'), () => fake.list()]) await expect(call()).rejects.toMatchObject(refusal)
   })
 
   it('can be left by one who asks, without ending it for another', async () => {

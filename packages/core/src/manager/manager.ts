@@ -11,7 +11,7 @@ import { findDriver, registeredDrivers } from '../registry.js'
 import * as z from '../schema.js'
 import { Backend, type BackendOptions } from './backend.js'
 import { DriverHandleImpl } from './driver-handle.js'
-import type { CreateOptions, DriverHandle, GetOptions } from './driver-types.js'
+import type { CreateOptions, DriverExtras, DriverHandle, GetOptions } from './driver-types.js'
 import { merge } from './events.js'
 import type { ManagerHooks } from './hooks.js'
 import { OpenHandles } from './open-handles.js'
@@ -56,6 +56,10 @@ type RegisteredCapabilities<K> = K extends keyof DriverRegistry
     ? C
     : never
   : never
+/** Of an instance, or of the registered driver of this name; `unknown` when there are none. */
+type ExtrasOf<D, K> = K extends keyof D ? (D[K] extends VMDriver ? Extras<D[K]> : RegisteredExtras<K>) : RegisteredExtras<K>
+type RegisteredExtras<K> = K extends keyof DriverRegistry ? Extras<DriverRegistry[K]> : unknown
+type Extras<T> = T extends { readonly extras: infer E } ? { readonly extras: DriverExtras<E> } : unknown
 type DriverInput<K> = VMDriver | (K extends keyof DriverRegistry ? (DriverRegistry[K] extends { options: infer O } ? O : never) : never)
 
 export interface ManagerOptions<D extends Drivers = Drivers> {
@@ -73,7 +77,7 @@ export interface ManagerOptions<D extends Drivers = Drivers> {
 /** One place for all machines of an app. Closing it does to each open handle what its `onDispose` says. */
 export interface VMManager<D extends Drivers = Drivers> extends AsyncDisposable {
   /** A driver by its name in the types; made on first use, then the same one. */
-  driver<K extends DriverName<D>>(name: K): DriverHandle<CapabilitiesOf<D, K>>
+  driver<K extends DriverName<D>>(name: K): DriverHandle<CapabilitiesOf<D, K>> & ExtrasOf<D, K>
   /** A driver whose name is known only at run time. @throws VMKitError `NOT_FOUND` that says which import is missing */
   lookup(name: string): DriverHandle
   /** The names of all drivers: given in the options, or registered. */
@@ -87,7 +91,7 @@ export interface VMManager<D extends Drivers = Drivers> extends AsyncDisposable 
   /** What happens to machines, of every driver or of one, from the first pull on. Ends with the manager. */
   events(options?: StreamOptions & { driver?: DriverName<D> }): AsyncIterableIterator<VMEvent>
   /** Deletes what nobody will delete any more; see the guide on clean-up. Engines that are not there are passed over, unless
-   * the one that is asked for by name: then it is `BACKEND_UNAVAILABLE`. */
+   * the one that is asked for by name: then it is the error of every other call. */
   sweep(options?: CallOptions & { driver?: DriverName<D> }): Promise<SweptMachine[]>
   close(): Promise<void>
 }
@@ -148,7 +152,9 @@ class Manager {
   #makeBackend(name: string): Backend {
     try {
       const given = Object.hasOwn(this.#given, name) ? this.#given[name] : undefined
-      const driver = isDriver(given) ? given : (findDriver(name) as { create(options: unknown): VMDriver }).create(given ?? {})
+      const driver = isDriver(given)
+        ? given
+        : (findDriver(name, this.drivers) as { create(options: unknown): VMDriver }).create(given ?? {})
       return new Backend(driver, this.#backendOptions, name)
     } catch (error) {
       throw VMKitError.from(error, { driver: name })

@@ -29,7 +29,7 @@ describe('migrate', () => {
     const result = await vm.migrate(to, { live })
     expect(states(source)).toEqual([])
     expect(states(target)).toEqual([arrives])
-    expect(result).toMatchObject({ bytes: 7, vm: { driver: 'target', name: 'm', onDispose: 'delete' } })
+    expect(result).toMatchObject({ bytes: 7, details: { rounds: 2 }, vm: { driver: 'target', name: 'm', onDispose: 'delete' } })
     expect(result.totalMs).toBeGreaterThanOrEqual(result.downtimeMs - 3)
     expect((await result.vm.info()).labels).toEqual({ a: 'b' })
     await vm[Symbol.asyncDispose]()

@@ -60,11 +60,11 @@ async function move(source: Backend, target: Backend, info: VMInfo, live: boolea
     ctx.signal.throwIfAborted()
     const stoppedAt = performance.now()
     if (stopsFirst) await source.driver.stop(id, { ...config.stop }, ctx)
-    const { bytes, downtimeMs } = await method(source, 'migrateOut')(id, ticket, { live }, ctx)
+    const { bytes, downtimeMs, details } = await method(source, 'migrateOut')(id, ticket, { live }, ctx)
     ctx.signal.throwIfAborted()
     arrived = await method(target, 'finishIncoming')(ticket, ctx)
     if (stopsFirst) await activate(target, arrived.id, state, ctx)
-    const stats = { bytes, downtimeMs: stopsFirst ? performance.now() - stoppedAt : downtimeMs }
+    const stats = { bytes, downtimeMs: stopsFirst ? performance.now() - stoppedAt : downtimeMs, ...(details ? { details } : {}) }
     // From here on there is no way back, so this is the last moment to be aborted.
     ctx.signal.throwIfAborted()
     await deleteSource(source, id)

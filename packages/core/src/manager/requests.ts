@@ -1,4 +1,6 @@
 /** What callers pass beside a config. All of it is checked, and copied, before anything is done with it. */
+import { CAPABILITIES, type Capability, isCapability } from '../capabilities.js'
+import { closest } from '../closest.js'
 import {
   absolutePath,
   anyText,
@@ -174,9 +176,11 @@ export function readArgument<T>(schema: () => z.ZodMiniType<T>, value: unknown, 
   return validate(schema(), value, { root: field, isSecret: (at) => SECRETS.has(at[0] as PropertyKey), ...details })
 }
 
-export function readCapability<T extends string>(value: unknown, isKnown: (name: string) => name is T): T {
-  if (typeof value !== 'string' || !isKnown(value)) throw invalidConfig('capability', 'a capability that core knows', value)
-  return value
+export function readCapability(value: unknown): Capability {
+  if (typeof value === 'string' && isCapability(value)) return value
+  const meant = typeof value === 'string' ? closest(value, CAPABILITIES) : undefined
+  const hint = meant === undefined ? undefined : `Did you mean \`${meant}\`?`
+  throw invalidConfig('capability', 'a capability that core knows', value, { hint })
 }
 
 function isAbortSignal(value: unknown): boolean {

@@ -1,4 +1,4 @@
-import { type Capability, isCapability } from '../capabilities.js'
+import type { Capability } from '../capabilities.js'
 import { DEFAULT_STOP } from '../config/schema.js'
 import type { DeviceConfig, MachineConfig, Size } from '../config/types.js'
 import { VMKitError } from '../errors.js'
@@ -86,7 +86,7 @@ export class MachineHandle {
   }
 
   supports(capability: Capability): boolean {
-    return this.#calls.missingReason(readCapability(capability, isCapability)) === undefined
+    return this.#calls.missingReason(readCapability(capability)) === undefined
   }
 
   async start(options?: CallOptions): Promise<void> {

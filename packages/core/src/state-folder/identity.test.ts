@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { formatIdentity, identify, isAlive, ownIdentity, parseIdentity } from './identity.js'
-import { parseStat, readStat } from './process-stat.js'
+import { hasEnded, type ProcessStat, parseStat, readStat } from './process-stat.js'
 
 it('reads a stat line, whatever the name of the program is', () => {
   const rest = 'S 1 42 43 0 -1 4194304 67 0 0 0 7 8 0 0 20 0 1 0 241277 2322432 348 18446744073709551615'
@@ -13,6 +13,7 @@ it('reads a stat line, whatever the name of the program is', () => {
       session: 43,
       userTicks: 7,
       systemTicks: 8,
+      threads: 1,
       start: 241277,
       residentPages: 348,
     })
@@ -33,4 +34,9 @@ it('finds itself, and not a process of its pid that began at another time, or in
 it('an identity goes through a file name', () => {
   expect(parseIdentity(formatIdentity(ownIdentity()))).toEqual(ownIdentity())
   for (const text of ['', '1.2', '1.2.x', `1.2.${'0'.repeat(31)}`]) expect(parseIdentity(text), text).toBeUndefined()
+})
+
+it('a process has ended with its last thread, not with its first', () => {
+  const zombie = (threads: number) => parseStat(`9 (qemu) Z 1 9 9 0 -1 0 0 0 0 0 7 8 0 0 20 0 ${threads} 0 241277 0 0`) as ProcessStat
+  expect([zombie(2), zombie(1), zombie(0)].map(hasEnded)).toEqual([false, true, true])
 })

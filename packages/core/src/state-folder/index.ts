@@ -11,3 +11,4 @@ export { hasEnded, type ProcessStat, parseStat, readStat, TICKS_PER_SECOND } fro
 export { randomSuffix } from './random-suffix.js'
 export { errno, systemError } from './system-error.js'
 export { type Changes, changes, untilChange } from './watch.js'
+export { whyNotWritable } from './writable.js'

@@ -11,6 +11,8 @@ export interface ProcessStat {
   session: number
   userTicks: number
   systemTicks: number
+  /** Its threads that have not ended, and its first one until somebody collects it. */
+  threads: number
   /** With the pid it names one process: a reused pid has another. */
   start: number
   residentPages: number
@@ -34,6 +36,7 @@ export function parseStat(line: string): ProcessStat | undefined {
     session: number(3),
     userTicks: number(11),
     systemTicks: number(12),
+    threads: number(17),
     start: number(19),
     residentPages: number(21),
   }
@@ -57,7 +60,7 @@ export function readStat(pid: number | 'self' | `${number}/task/${number}`): Pro
   }
 }
 
-/** A zombie has ended. */
-export function hasEnded(stat: ProcessStat): boolean {
-  return stat.state === 'Z' || stat.state === 'X'
+/** A zombie has ended, with its last thread: until then its files, sockets and locks are held. */
+export function hasEnded({ state, threads }: ProcessStat): boolean {
+  return (state === 'Z' || state === 'X') && threads <= 1
 }

@@ -55,7 +55,7 @@ int main(void) {
   boot_mounts();
   boot_virtio();
   spec_load(&run, "/spec");
-  ports_await(&run, 3000);
+  ports_await(&run, 30000); /* without them nobody hears of its output and its end; a busy host takes its time to name them */
   if (boot_root(&run, &why) != 0) finish(-1, errno, 0, why);
   handover(spec_get(&run, "handover", ""));
   boot_system(&run);

@@ -15,9 +15,18 @@ export interface Claim {
 export function claimPort(folder: string): Claim | undefined {
   for (let port = 0; port < EXEC_PORTS; port += 1) {
     const path = join(folder, `exec${port}.owner`)
-    if (take(path) || (isLeft(path) && take(path))) return { port, release: () => rmSync(path, { force: true }) }
+    if (take(path) || (isLeft(path) && take(path))) return { port, release: releasing(path) }
   }
   return undefined
+}
+
+/** Once: the next time it would be somebody else's. */
+function releasing(path: string): () => void {
+  let isHeld = true
+  return () => {
+    if (isHeld) rmSync(path, { force: true })
+    isHeld = false
+  }
 }
 
 function take(path: string): boolean {

@@ -4,6 +4,7 @@ import { VMKitError } from '@vmkit/core/driver'
 import { untilChange } from '@vmkit/core/state-folder'
 import { execSocket } from '../boot/channels.js'
 import { abortReason, DRIVER, invalidState } from '../errors.js'
+import { orEnded } from '../qmp/command.js'
 import { resetsOf } from '../state/event-log.js'
 import { isRunAlive, statusOf } from '../state/run.js'
 import type { Machine } from '../state/store.js'
@@ -85,7 +86,7 @@ export function guests(): Guests {
         port.hold(true)
         return await task(port)
       } catch (error) {
-        throw VMKitError.from(error, { driver: DRIVER, vmId: machine.id })
+        throw VMKitError.from(signal.aborted ? error : await orEnded(machine, error), { driver: DRIVER, vmId: machine.id })
       } finally {
         letGo(path, conversation, port)
       }

@@ -2,6 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { chmod, copyFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { DRIVER, unsupportedField } from '../errors.js'
 import type { BootPlan } from '../qemu/machine-spec.js'
 import { FILES, type MachineFolder } from '../state/machine-folder.js'
@@ -15,8 +16,10 @@ const PAIRS = [
   { code: '/usr/share/edk2/x64/OVMF_CODE.4m.fd', variables: '/usr/share/edk2/x64/OVMF_VARS.4m.fd' },
 ]
 
+type Firmware = NonNullable<BootPlan['firmware']>
+
 /** @throws VMKitError `UNSUPPORTED` when this host has no OVMF */
-export async function placeFirmware(folder: MachineFolder): Promise<NonNullable<BootPlan['firmware']>> {
+export function findFirmware(): Firmware {
   const pair = PAIRS.find(({ code, variables }) => existsSync(code) && existsSync(variables))
   if (!pair) {
     const tried = PAIRS.map(({ code }) => ({ target: code, result: 'not found' }))
@@ -25,7 +28,18 @@ export async function placeFirmware(folder: MachineFolder): Promise<NonNullable<
       evidence: { tried },
     })
   }
-  await copyFile(pair.variables, folder.firmware)
+  return pair
+}
+
+/** @throws VMKitError `UNSUPPORTED` when this host has no OVMF */
+export async function placeFirmware(folder: MachineFolder): Promise<Firmware> {
+  const { code, variables } = findFirmware()
+  await copyFile(variables, folder.firmware)
   await chmod(folder.firmware, 0o600)
-  return { code: pair.code, variables: FILES.firmware }
+  return { code, variables: FILES.firmware }
+}
+
+/** Not by a link: both machines write to theirs. Harmless without any. */
+export async function copyVariables({ firmware }: Pick<BootPlan, 'firmware'>, from: string, to: string): Promise<void> {
+  if (firmware) await copyFile(join(from, firmware.variables), join(to, FILES.firmware))
 }

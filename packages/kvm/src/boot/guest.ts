@@ -17,6 +17,8 @@ export type GuestFlavour = 'cloud' | 'general'
 
 export interface Guest {
   kernel: string
+  /** The same as UEFI starts it. */
+  uefiKernel: string
   initramfs: string
 }
 
@@ -60,12 +62,15 @@ export async function ensureGuest(options: CacheOptions, flavour: GuestFlavour =
   return found
 }
 
-/** The guest with a kernel of the machine's own. One that went from the cache since it was found is looked for once more. */
-export async function placeGuest(options: CacheOptions, flavour: GuestFlavour, folder: MachineFolder): Promise<Guest> {
-  const place = async (): Promise<Guest> => {
+/**
+ * The guest with a kernel of the machine's own, whose path this gives. One that went from the cache since it was found is looked for
+ * once more.
+ */
+export async function placeGuest(options: CacheOptions, flavour: GuestFlavour, uefi: boolean, folder: MachineFolder): Promise<string> {
+  const place = async (): Promise<string> => {
     const guest = await ensureGuest(options, flavour)
     await copyFile(guest.initramfs, folder.initrd)
-    return { ...guest, kernel: await ownKernel(guest.kernel, folder) }
+    return ownKernel(uefi ? guest.uefiKernel : guest.kernel, folder)
   }
   return place().catch((error: unknown) => {
     if (errno(error) !== 'ENOENT') throw error
@@ -78,7 +83,7 @@ async function build(folder: string, flavour: GuestFlavour): Promise<Guest> {
   try {
     const { stdout } = await execa('bash', [script, folder, flavour], { stdin: 'ignore' })
     const path = stdout.trim()
-    return { kernel: join(path, 'vmlinux'), initramfs: join(path, 'initramfs.cpio') }
+    return { kernel: join(path, 'vmlinux'), uefiKernel: join(path, 'vmlinuz'), initramfs: join(path, 'initramfs.cpio') }
   } catch (error) {
     const reason = error instanceof Error && 'stderr' in error ? String(error.stderr).trim().split('\n').at(-1) : messageOf(error)
     throw new VMKitError(

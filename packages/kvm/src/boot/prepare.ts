@@ -111,7 +111,7 @@ function rootfsDisk({ options }: Host, rootfs: string, wanted: number | undefine
 async function bootRoot(
   { options }: Host,
   config: MachineConfig,
-  { network = { kind: 'user' } }: KvmMachineOptions,
+  { network = { kind: 'user' }, uefi = false }: KvmMachineOptions,
   folder: MachineFolder,
   image: ContainerConfig,
 ): Promise<BootPlan> {
@@ -123,13 +123,13 @@ async function bootRoot(
     shares: mountsOf(config),
     nics: network.kind === 'none' ? [] : [network.kind === 'user' ? 'user' : 'dhcp'],
   })
-  const guest = await placeGuest(options, flavour, folder)
+  const kernel = await placeGuest(options, flavour, uefi, folder)
   // It holds the machine's environment.
   await chmod(folder.initrd, 0o600)
   await appendFile(folder.initrd, runArchive(records, config.files))
   return {
     kind: config.rootfs === undefined ? 'image' : 'rootfs',
-    kernel: { path: guest.kernel, initrd: FILES.initrd, cmdline: GUEST_CMDLINE },
+    kernel: { path: kernel, initrd: FILES.initrd, cmdline: GUEST_CMDLINE },
     disks: [{ id: 'disk', path: FILES.disk, format: 'qcow2', serial: ROOT_SERIAL }],
     channels,
     agent: 'yes',

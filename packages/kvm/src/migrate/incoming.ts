@@ -4,6 +4,7 @@ import { createReadStream, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { type CallContext, invalidConfig, type MachineRef, type MigrationOffer, type MigrationTicket, VMKitError } from '@vmkit/core/driver'
+import { findFirmware } from '../boot/firmware.js'
 import { check } from '../create.js'
 import { createDisk } from '../disk/image-file.js'
 import { addLayer } from '../disk/layers.js'
@@ -58,8 +59,11 @@ export function incomings(host: Host): Incomings {
     const incoming = open.get(id)
     if (!incoming) return
     open.delete(id)
-    incoming.server.close()
+    const closed = incoming.server.close()
     await incoming.qmp?.close()
+    await endUnseen(incoming.folder)
+    await closed
+    // What a call of the source that was at work has still started.
     await endUnseen(incoming.folder)
     host.store.abandon(id)
     releaseAddresses(host, { id, config: incoming.ticket.config })
@@ -68,7 +72,9 @@ export function incomings(host: Host): Incomings {
   return {
     cancel,
     async prepare({ config, live }, ctx) {
-      check(config, machineOptions(config))
+      const options = machineOptions(config)
+      check(config, options)
+      if (options.uefi) findFirmware()
       checkNetworks(host, config)
       if (live && config.networks.length > 0)
         throw unsupportedField('config.networks', 'its memory holds the addresses that it has on the host that it leaves', {
@@ -94,7 +100,7 @@ export function incomings(host: Host): Incomings {
         open.set(id, incoming as Incoming)
         return incoming.ticket
       } catch (error) {
-        incoming.server?.close()
+        await incoming.server?.close()
         host.store.abandon(id)
         releaseAddresses(host, { id, config })
         throw error
@@ -106,7 +112,7 @@ export function incomings(host: Host): Incomings {
         throw notFound(id).with({ hint: 'The machine never arrived: run migrateOut on the source first' })
       const machine = appearWithVolumes(host, incoming.folder, incoming.record)
       open.delete(id)
-      incoming.server.close()
+      void incoming.server.close()
       await incoming.qmp?.close()
       for (const name of Object.values(SOCKETS)) rmSync(join(machine.folder.path, name), { force: true })
       record(host.options.stateDir, machine, { type: 'migrated' })
@@ -140,7 +146,7 @@ async function receive(host: Host, incoming: Incoming, method: string, args: Rec
       return null
     }
     case 'boot':
-      incoming.record = { ...known(), boot: args.boot as MachineRecord['boot'] }
+      incoming.record = { ...known(), boot: withOwnFirmware(args.boot as MachineRecord['boot']) }
       return null
     case 'listen':
       return launchIncoming(host, incoming, known(), args.shared === true, args.capabilities as never)
@@ -184,10 +190,16 @@ function appearWithVolumes(host: Host, folder: MachineFolder, found: MachineReco
 
 function takeOffer(incoming: Incoming, offer: Offer): null {
   const { ticket, uuid, attachments } = incoming
-  const { boot, macs, createdAt } = offer
+  const { macs, createdAt } = offer
+  const boot = withOwnFirmware(offer.boot)
   incoming.offer = offer
   incoming.record = { id: ticket.id, name: ticket.config.name, createdAt, uuid, macs, attachments, config: ticket.config, boot }
   return null
+}
+
+/** Its code is where this host has it; its variables come with the machine. */
+function withOwnFirmware(boot: MachineRecord['boot']): MachineRecord['boot'] {
+  return boot.firmware ? { ...boot, firmware: { ...boot.firmware, code: findFirmware().code } } : boot
 }
 
 /** Shared: over the layers that the source linked here, so that what runs here never writes to what the source may go on with. */
@@ -228,6 +240,7 @@ async function launchIncoming(
       disks: spec.disks,
       nics: spec.nics,
       ...(spec.kernel ? { kernel: spec.kernel } : {}),
+      ...(spec.firmware ? { firmware: spec.firmware } : {}),
       objects: [...(sent.objects ?? []), ...(tls ? [credentialsObject(TLS_ID, tls, 'server')] : [])],
       incoming: 'defer',
       paused: true,

@@ -4,6 +4,7 @@ import { link, rm, stat } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { type CallContext, invalidConfig, type MigrationStats, type MigrationTicket } from '@vmkit/core/driver'
+import { copyVariables } from '../boot/firmware.js'
 import { chainOf, shareLayers } from '../disk/layers.js'
 import { ownDisks } from '../disk/own-disks.js'
 import { flatten } from '../disk/qemu-img.js'
@@ -16,6 +17,7 @@ import { goOn } from '../snapshots/cut-off.js'
 import { liveTops, readyToMigrate, versionedName } from '../snapshots/live.js'
 import { specOf } from '../spec.js'
 import { withLock } from '../state/lock.js'
+import { FILES } from '../state/machine-folder.js'
 import { statusOf } from '../state/run.js'
 import type { Machine } from '../state/store.js'
 import { ensureVolumes, packVolumeNamed, volumeFile } from '../volumes.js'
@@ -156,7 +158,8 @@ async function sendLive(
     )
     await wire.call('arrived')
     const downtimeMs = wasRunning ? Math.max(0, wentOnAt - ((await stopped.at) ?? wentOnAt)) : 0
-    return { downtimeMs, bytes: bytes + (info.ram?.transferred ?? 0) }
+    const details = { qemuDowntimeMs: info.downtime ?? null, qemuTotalMs: info['total-time'] ?? null }
+    return { downtimeMs, bytes: bytes + (info.ram?.transferred ?? 0), details }
   } catch (error) {
     await mirror?.cancel().catch(() => {})
     // QEMU goes on by itself after a failure of its own; not after one of ours.
@@ -203,6 +206,7 @@ async function shareDisks(host: Host, machine: Machine, wire: Wire, tops: Readon
     if ((await wire.call<number | null>('inode', { name: 'shared' })) !== ino) return false
     for (const top of Object.values(tops)) await shareLayers(machine.folder.path, top, folder)
     for (const name of readOnlyFiles(machine.boot)) await link(join(machine.folder.path, name), join(folder, name))
+    await copyVariables(machine.boot, machine.folder.path, folder)
     return true
   } finally {
     await rm(probe, { force: true })
@@ -227,6 +231,7 @@ async function sendFiles(machine: Machine, wire: Wire, tops: Readonly<Record<str
   const kernel = boot.kernel && { ...boot.kernel, path: 'kernel', ...(boot.kernel.initrd === undefined ? {} : { initrd: 'initrd' }) }
   if (boot.kernel) await send('kernel', boot.kernel.path)
   if (boot.kernel?.initrd !== undefined) await send('initrd', boot.kernel.initrd)
+  if (boot.firmware) await send(FILES.firmware, boot.firmware.variables)
   const disks = [...boot.disks]
   for (const [index, disk] of disks.entries()) {
     const name = `${disk.id}.${disk.format === 'qcow2' ? 'qcow2' : 'img'}`

@@ -36,16 +36,21 @@ const FILE_NAME = /^[A-Za-z][A-Za-z0-9.-]{0,80}$/
 
 export interface WireServer {
   address: Address
-  close(): void
+  /** Resolves when nothing that came over it is worked on any more. */
+  close(): Promise<void>
 }
 
 export async function listen(at: Address, secret: string, tlsFolder: string | undefined, handlers: Handlers): Promise<WireServer> {
   const sockets = new Set<Socket>()
+  const serving = new Set<Promise<void>>()
   const onConnection = (socket: Socket): void => {
     sockets.add(socket)
     socket.on('error', () => {})
     socket.on('close', () => sockets.delete(socket))
-    serve(socket, secret, handlers).catch(() => socket.destroy())
+    const served = serve(socket, secret, handlers)
+      .catch(() => void socket.destroy())
+      .finally(() => serving.delete(served))
+    serving.add(served)
   }
   const server: Server = tlsFolder
     ? createTlsServer({ ...(await readCredentials(tlsFolder, 'server')), requestCert: true, rejectUnauthorized: true }, onConnection)
@@ -57,9 +62,10 @@ export async function listen(at: Address, secret: string, tlsFolder: string | un
   const bound = server.address()
   return {
     address: typeof bound === 'object' && bound ? { host: 'host' in at ? at.host : bound.address, port: bound.port } : at,
-    close() {
+    async close() {
       server.close()
       for (const socket of sockets) socket.destroy()
+      await Promise.all(serving)
     },
   }
 }

@@ -6,9 +6,9 @@ import { existsSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { type CallContext, limitOf, VMKitError } from '@vmkit/core/driver'
 import { errno } from '@vmkit/core/state-folder'
 import { guestFiles } from '../agent/files.js'
-import { channelDevice, FIRST_EXEC_PORT } from '../boot/channels.js'
+import { isPortOpen } from '../agent/port-open.js'
+import { FIRST_EXEC_PORT } from '../boot/channels.js'
 import type { Host } from '../host.js'
-import { readEventLog } from '../state/event-log.js'
 import { statusOf } from '../state/run.js'
 import type { Machine } from '../state/store.js'
 import { type Named, withMachines } from './hosts-file.js'
@@ -87,9 +87,7 @@ export async function tellJoined(host: Host, machine: Machine, signal: AbortSign
 /** Its agent is up and hears. One that still boots is told by whoever starts it. */
 function canBeTold({ boot, folder }: Machine): boolean {
   if (boot.process === undefined || statusOf(folder).state !== 'running') return false
-  const device = channelDevice(boot, FIRST_EXEC_PORT)
-  const changes = readEventLog(folder.events).filter(({ event, data }) => event === 'VSERPORT_CHANGE' && data.id === device)
-  return changes.at(-1)?.data.open === true
+  return isPortOpen({ boot, folder }, FIRST_EXEC_PORT)
 }
 
 /** Others may write at the same moment: whoever does so last has looked after it that nothing changed. */

@@ -20,15 +20,17 @@ const TEXT = 'a guest runs'
 const TRIAL_MS = 5000
 const LOOK_MS = 10
 
-/** Whether this user can open `/dev/kvm`; else why not. */
-export function kvmProblem(device = '/dev/kvm'): string | undefined {
+/** Why `/dev/kvm` cannot be opened: `PERMISSION_DENIED` where it may not, `UNSUPPORTED` where there is none. */
+export function whyNoKvm(device = '/dev/kvm'): VMKitError | undefined {
   try {
     closeSync(openSync(device, 'r+'))
     return undefined
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT') return `this host has no ${device}`
-    return `this user may not open ${device} (${code})`
+    if (code === 'ENOENT') return new VMKitError('UNSUPPORTED', `this host has no ${device}`)
+    if (code !== 'EACCES' && code !== 'EPERM') return new VMKitError('UNSUPPORTED', `${device} cannot be opened (${code})`)
+    const hint = `Let this user open ${device}, on Debian as a member of the group kvm, or leave the accelerator to vmkit`
+    return new VMKitError('PERMISSION_DENIED', `this user may not open ${device} (${code})`, { hint })
   }
 }
 
@@ -37,7 +39,7 @@ export function hasVirtualization(cpuinfo: string): boolean {
   return /^flags\s*:.*\b(vmx|svm)\b/m.test(cpuinfo)
 }
 
-/** @throws VMKitError `UNSUPPORTED` when KVM is wanted and cannot be opened */
+/** @throws VMKitError `UNSUPPORTED` when KVM is wanted and not there, `PERMISSION_DENIED` when it may not be opened */
 export async function chooseAccel(
   wanted: Accelerator | 'auto',
   binary: QemuBinary,
@@ -45,12 +47,13 @@ export async function chooseAccel(
   signal: AbortSignal,
 ): Promise<AccelChoice> {
   if (wanted === 'tcg') return { accel: 'tcg', reason: 'asked for' }
-  const problem = kvmProblem()
+  const problem = whyNoKvm()
   if (wanted === 'kvm') {
     if (problem === undefined) return { accel: 'kvm', reason: 'asked for' }
-    throw new VMKitError('UNSUPPORTED', `KVM cannot be used: ${problem}`, { driver: DRIVER, field: 'accel' })
+    const { code, message, hint } = problem
+    throw new VMKitError(code, `KVM cannot be used: ${message}`, { driver: DRIVER, field: 'accel', hint })
   }
-  if (problem !== undefined) return { accel: 'tcg', reason: problem }
+  if (problem !== undefined) return { accel: 'tcg', reason: problem.message }
   if (!hasVirtualization(readFileSync('/proc/cpuinfo', 'latin1'))) {
     return {
       accel: 'tcg',

@@ -1,13 +1,14 @@
 /** Starts QEMU in a session of its own, so that it outlives the app. Its working folder is the machine's. */
 import { spawn } from 'node:child_process'
-import { closeSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import { VMKitError } from '@vmkit/core/driver'
 import { type Identity, identify, signalProcess } from '@vmkit/core/state-folder'
 import { DRIVER } from '../errors.js'
 import { connectQmp, type Qmp } from '../qmp/client.js'
 import { qmpError } from '../qmp/errors.js'
-import type { MachineFolder } from '../state/machine-folder.js'
+import { FILES, type MachineFolder } from '../state/machine-folder.js'
 import { logTail } from '../state/run.js'
 import { machineArguments } from './arguments.js'
 import type { QemuBinary } from './binary.js'
@@ -61,7 +62,9 @@ export async function launch(
     onProcess(qemu)
     // Node makes a socket pair of a 'pipe', which goes both ways.
     const socket = child.stdio[FIRST_QMP_FD] as unknown as Duplex
-    return { qemu, qmp: await connectQmp(socket, { signal, connectTimeoutMs: ANSWER_MS }) }
+    const qmp = await connectQmp(socket, { signal, connectTimeoutMs: ANSWER_MS })
+    shut(folder, spec)
+    return { qemu, qmp }
   } catch (error) {
     // A QEMU that closes the line has ended, or is about to.
     const isGone = error instanceof VMKitError && error.code === 'BACKEND_UNAVAILABLE'
@@ -90,6 +93,21 @@ function clearRun(folder: MachineFolder): void {
   writeFileSync(folder.events, '', { mode: 0o600 })
 }
 
+/** QEMU answers, so its sockets and logs are there, with the permissions that the app's umask left them. */
+function shut({ path }: MachineFolder, { console, channels, vnc }: MachineSpec): void {
+  const names = [console, ...channels.map(({ chardev }) => chardev)].flatMap((chardev) => {
+    if (chardev.kind === 'null') return []
+    return chardev.kind === 'socket' && chardev.log !== undefined ? [chardev.path, chardev.log] : [chardev.path]
+  })
+  for (const name of [FILES.qmp, ...names, ...(vnc ? [vnc.path] : [])]) {
+    try {
+      chmodSync(join(path, name), 0o600)
+    } catch {
+      // A file system without permissions: the folder is shut all the same.
+    }
+  }
+}
+
 /** QEMU's own words, in the code that they mean. */
 function failure(how: string, folder: MachineFolder, spec: MachineSpec): VMKitError {
   const lines = logTail(folder.qemuLog, 20)
@@ -98,12 +116,15 @@ function failure(how: string, folder: MachineFolder, spec: MachineSpec): VMKitEr
   const details = { operation: 'start', evidence: { logTail: lines }, hint: `QEMU ran with the accelerator ${spec.accel}` }
   // In its words the rule stands behind the whole option.
   const [, protocol, host] = /host forwarding rule '(\w+):(.*:\d+)-/.exec(words) ?? []
-  if (host !== undefined)
+  if (host !== undefined) {
+    const forwards = spec.nics.flatMap(({ backend }) => (backend.kind === 'user' ? backend.forwards : []))
+    const index = forwards.findIndex((forward) => forward.protocol === protocol && `${forward.hostIp}:${forward.host}` === host)
     return new VMKitError('CONFLICT', `The ${protocol} port ${host} of this host is taken`, {
       driver: DRIVER,
       ...details,
-      field: 'config.ports',
+      field: index < 0 ? 'config.ports' : `config.ports.${index}.host`,
     })
+  }
   const error = qmpError('to start', '', words, details)
   // A missing file or device is not a missing machine.
   if (error.code !== 'NOT_FOUND' && error.code !== 'ALREADY_EXISTS') return error

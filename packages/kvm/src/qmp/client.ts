@@ -26,6 +26,7 @@ export interface Qmp {
   events(): AsyncIterable<QmpEvent>
   /** Resolves when the connection is over, whoever ended it. */
   readonly closed: Promise<void>
+  isOver(): boolean
   close(): Promise<void>
 }
 
@@ -126,6 +127,7 @@ async function negotiate(socket: Duplex, name: string, signal: AbortSignal): Pro
 
   const qmp = {
     closed,
+    isOver: () => over !== undefined,
     execute<T>(command: string, args?: Record<string, unknown>, { signal: given }: { signal?: AbortSignal } = {}): Promise<T> {
       return new Promise<T>((resolve, reject) => {
         if (given?.aborted) return reject(abortReason(given))

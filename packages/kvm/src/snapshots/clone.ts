@@ -4,6 +4,7 @@ import { link } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import { type CallContext, type CloneRequest, type MachineConfig, type MachineRef, VMKitError } from '@vmkit/core/driver'
 import { changeIdentity } from '../agent/identity.js'
+import { copyVariables } from '../boot/firmware.js'
 import { renameInitrd } from '../boot/rename-initrd.js'
 import { addLayer, shareLayers } from '../disk/layers.js'
 import { withTops } from '../disk/own-disks.js'
@@ -127,5 +128,6 @@ async function shareFiles({ folder: from, boot }: Machine, saved: StoredSnapshot
     if (file === FILES.initrd && boot.process !== undefined) await renameInitrd(join(from.path, file), join(to.path, file), name)
     else await link(join(from.path, file), join(to.path, file))
   }
+  await copyVariables(boot, from.path, to.path)
   return { ...boot, disks: withTops(disks, tops) }
 }

@@ -3,29 +3,39 @@ import { limitOf } from '@vmkit/core/driver'
 import { isPortOpen } from '../agent/port-open.js'
 import { withAgent } from '../agent/qga/conversation.js'
 import { request } from '../agent/request.js'
-import { AGENT_CHANNEL } from '../boot/channels.js'
+import { AGENT_CHANNEL, FIRST_EXEC_PORT } from '../boot/channels.js'
 import type { Host } from '../host.js'
 import type { Machine } from '../state/store.js'
 
-/** A guest that still boots, or hangs, does not hold a snapshot up: its disk is then as after a power cut. */
-const FREEZE_MS = 3000
+/** A guest that still boots does not hold a snapshot up: its disk is then as after a power cut. */
+const BOOTING_MS = 3000
+/** One that is up writes out all that it has not written yet: seconds on a busy disk. A guest that hangs costs as much. */
+const FREEZE_MS = 15_000
 const THAW_MS = 30_000
 
-type Ask = (op: 'freeze' | 'thaw', limit: AbortSignal) => Promise<unknown>
+interface Holder {
+  ask(op: 'freeze' | 'thaw', limit: AbortSignal): Promise<unknown>
+  isUp: boolean
+}
 
 /** PID 1 of the vmkit guest, or QEMU's guest agent; `undefined` where nobody listens. */
-function holder(host: Host, machine: Machine): Ask | undefined {
-  if (machine.boot.process !== undefined)
-    return (op, limit) => host.guests.use(machine, limit, (port) => request(port, [['op', op]], limit))
+function holder(host: Host, machine: Machine): Holder | undefined {
+  if (machine.boot.process !== undefined) {
+    return {
+      ask: (op, limit) => host.guests.use(machine, limit, (port) => request(port, [['op', op]], limit)),
+      isUp: isPortOpen(machine, FIRST_EXEC_PORT),
+    }
+  }
   if (!isPortOpen(machine, AGENT_CHANNEL.name)) return undefined
-  return (op, limit) => withAgent(machine, limit, (agent) => agent.call(`guest-fsfreeze-${op}`))
+  return { ask: (op, limit) => withAgent(machine, limit, (agent) => agent.call(`guest-fsfreeze-${op}`)), isUp: true }
 }
 
 export async function quietly<T>(host: Host, machine: Machine, signal: AbortSignal, task: () => Promise<T>): Promise<T> {
-  const ask = holder(host, machine)
-  if (!ask) return task()
+  const found = holder(host, machine)
+  if (!found) return task()
+  const { ask, isUp } = found
   try {
-    using limit = limitOf(signal, FREEZE_MS)
+    using limit = limitOf(signal, isUp ? FREEZE_MS : BOOTING_MS)
     await ask('freeze', limit.signal).catch(() => {})
     signal.throwIfAborted()
     return await task()

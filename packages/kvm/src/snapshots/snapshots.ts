@@ -2,6 +2,8 @@
 import { closeSync, openSync, rmSync } from 'node:fs'
 import { relative } from 'node:path'
 import { type CallContext, type MachineRef, type SnapshotInfo, VMKitError } from '@vmkit/core/driver'
+import { untilPortOpen } from '../agent/port-open.js'
+import { FIRST_EXEC_PORT } from '../boot/channels.js'
 import { addLayer, dropUnusedLayers } from '../disk/layers.js'
 import { ownDisks, withTops } from '../disk/own-disks.js'
 import { DRIVER, invalidState, systemError } from '../errors.js'
@@ -167,6 +169,9 @@ export async function restore(host: Host, { id }: Machine, tag: string, ctx: Cal
   })
 }
 
+/** A guest that was saved before it was up costs a restore as much. */
+const OPENS_MS = 2000
+
 async function restoreMemory(host: Host, machine: Machine, saved: StoredSnapshot, spec: MachineSpec, signal: AbortSignal): Promise<void> {
   const memory = openMemory(saved)
   try {
@@ -174,6 +179,8 @@ async function restoreMemory(host: Host, machine: Machine, saved: StoredSnapshot
     const from: Saved = { spec, memory, ...(saved.template ? { ram: relative(path, saved.ramFile) } : {}) }
     await runFromMemory(host, machine, from, signal, () => connectTaps(host, machine, signal))
     noteJoined(machine)
+    // Who is told of its neighbours must be seen to listen, which QEMU tells anew when the guest goes on.
+    if (machine.attachments?.length && machine.boot.process) await untilPortOpen(machine, FIRST_EXEC_PORT, OPENS_MS, signal)
     await tellJoined(host, machine, signal)
   } finally {
     closeSync(memory)

@@ -1,5 +1,5 @@
 /** The log of QMP events that QEMU keeps by itself: what happened to a run, also while no app was there. */
-import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { errno } from '@vmkit/core/state-folder'
 
 export interface LoggedEvent {
@@ -29,33 +29,39 @@ function parseEvent(line: string): LoggedEvent | undefined {
 }
 
 interface Known {
-  /** Whole lines. */
-  text: string
+  /** Bytes of whole lines. */
+  size: number
+  /** The last of them: each run's have times of their own. */
+  last: Buffer
   events: readonly LoggedEvent[]
 }
 
 /** What was read of logs a moment ago, oldest first: a log grows by a line, and is read for every look at a state. */
 const known = new Map<string, Known>()
 const MOST_KNOWN = 32
+const NEWLINE = 0x0a
 
 /** All events of the last run; none when it left no log. */
 export function readEventLog(path: string): readonly LoggedEvent[] {
-  let all: string
-  try {
-    all = readFileSync(path, 'utf8')
-  } catch (error) {
-    known.delete(path)
-    if (errno(error) === 'ENOENT' || errno(error) === 'ENOTDIR') return []
-    throw error
-  }
   const before = known.get(path)
+  const rest = before && bytesFrom(path, before.size - before.last.length)
   // Another run begins its log anew: then nothing of what is known holds.
-  const start = before && all.startsWith(before.text) ? before : { text: '', events: [] }
-  const text = all.slice(0, all.lastIndexOf('\n') + 1)
-  if (text.length === start.text.length) return start.events
-  const events = [...start.events, ...eventsOf(text.slice(start.text.length))]
+  if (before && rest?.subarray(0, before.last.length).equals(before.last)) {
+    return keep(path, before, rest.subarray(before.last.length))
+  }
   known.delete(path)
-  known.set(path, { text, events })
+  const all = bytesFrom(path, 0)
+  return all ? keep(path, { size: 0, last: Buffer.alloc(0), events: [] }, all) : []
+}
+
+/** What QEMU is just writing ends without a newline, and is left for the next time. */
+function keep(path: string, before: Known, added: Buffer): readonly LoggedEvent[] {
+  const lines = added.subarray(0, added.lastIndexOf(NEWLINE) + 1)
+  if (lines.length === 0) return before.events
+  const last = Buffer.from(lines.subarray(lines.subarray(0, -1).lastIndexOf(NEWLINE) + 1))
+  const events = [...before.events, ...eventsOf(lines.toString('utf8'))]
+  known.delete(path)
+  known.set(path, { size: before.size + lines.length, last, events })
   for (const oldest of [...known.keys()].slice(0, -MOST_KNOWN)) known.delete(oldest)
   return events
 }
@@ -74,20 +80,24 @@ export function resetsOf({ events }: { events: string }): number {
 
 /** Events from an offset on, whole lines only, and the offset to go on from. */
 export function readEventsFrom(path: string, offset: number): { events: LoggedEvent[]; offset: number } {
+  const added = bytesFrom(path, offset) ?? Buffer.alloc(0)
+  const lines = added.subarray(0, added.lastIndexOf(NEWLINE) + 1)
+  return { events: eventsOf(lines.toString('utf8')), offset: offset + lines.length }
+}
+
+/** `undefined` when there is no such file. */
+function bytesFrom(path: string, offset: number): Buffer | undefined {
   let file: number
   try {
     file = openSync(path, 'r')
   } catch (error) {
-    if (errno(error) === 'ENOENT' || errno(error) === 'ENOTDIR') return { events: [], offset }
+    if (errno(error) === 'ENOENT' || errno(error) === 'ENOTDIR') return undefined
     throw error
   }
   try {
     const { size } = fstatSync(file)
-    if (size <= offset) return { events: [], offset }
-    const data = Buffer.alloc(size - offset)
-    const text = data.toString('utf8', 0, readSync(file, data, 0, data.length, offset))
-    const end = text.lastIndexOf('\n') + 1
-    return { events: eventsOf(text.slice(0, end)), offset: offset + Buffer.byteLength(text.slice(0, end)) }
+    const data = Buffer.alloc(Math.max(0, size - offset))
+    return data.subarray(0, readSync(file, data, 0, data.length, offset))
   } finally {
     closeSync(file)
   }

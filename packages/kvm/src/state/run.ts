@@ -91,7 +91,10 @@ export function statusOf(folder: MachineFolder): RunStatus {
   const events = readEventLog(folder.events)
   if (alive) return { ...whyPaused(folder, run, liveStatus(run, events)), run }
   if (!run.ready && !events.some(({ event }) => event === 'SHUTDOWN')) return { ...run.before, run }
-  return { ...endedStatus(folder, run, events), run }
+  const status = endedStatus(folder, run, events)
+  // What told of its end may have gone to a start that began since.
+  if (status.exit?.reason === 'lost' && readRun(folder)?.number !== run.number) return statusOf(folder)
+  return { ...status, run }
 }
 
 function liveStatus(run: Run, events: readonly LoggedEvent[]): VMStatus {
@@ -118,8 +121,8 @@ function whyPaused(folder: MachineFolder, run: Run, status: VMStatus): VMStatus 
 const CUT_OFF = 'the program that saved its memory ended in the middle of that: resume() lets it go on'
 
 /** Whether the guest stands still only because a program was killed while it saved the memory. */
-export function isCutOff(folder: MachineFolder): boolean {
-  return statusOf(folder).reason === CUT_OFF
+export function isCutOff(folder: MachineFolder, { reason }: VMStatus = statusOf(folder)): boolean {
+  return reason === CUT_OFF
 }
 
 function endedStatus(folder: MachineFolder, run: Run, events: readonly LoggedEvent[]): VMStatus {

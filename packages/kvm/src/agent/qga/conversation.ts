@@ -1,5 +1,6 @@
 import { limitOf, VMKitError } from '@vmkit/core/driver'
 import { abortReason, DRIVER, invalidState } from '../../errors.js'
+import { orEnded } from '../../qmp/command.js'
 import { isRunAlive, statusOf } from '../../state/run.js'
 import type { Machine } from '../../state/store.js'
 import { type AgentClient, connectAgent } from './client.js'
@@ -12,9 +13,9 @@ export async function withAgent<T>(machine: Machine, signal: AbortSignal, task: 
   const { run, state } = statusOf(machine.folder)
   if (!run || !isRunAlive(run)) throw invalidState(machine.id, 'reach the agent of', state)
   using limit = limitOf(signal, ANSWER_MS)
-  const agent = await connectAgent(machine.folder.agent, limit.signal).catch((error: unknown) => {
+  const agent = await connectAgent(machine.folder.agent, limit.signal).catch(async (error: unknown) => {
     if (signal.aborted) throw abortReason(signal)
-    if (!limit.isOver()) throw error
+    if (!limit.isOver()) throw await orEnded(machine, error)
     throw new VMKitError('GUEST_ERROR', `No guest agent answers in the machine within ${ANSWER_MS / 1000} s`, {
       driver: DRIVER,
       vmId: machine.id,
