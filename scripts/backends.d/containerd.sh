@@ -43,7 +43,7 @@ TOML
   fi
   until [ -S "$dir/containerd.sock" ] && ctr --address "$dir/containerd.sock" --timeout 5s version >"$dir/ready" 2>&1; do
     waited=$((waited + 1))
-    [ "$waited" -lt 300 ] && kill -0 "$(cat "$dir/containerd.pid")" 2>/dev/null || fail "containerd does not answer; see $dir/containerd.log"
+    [ "$waited" -lt "$daemon_tries" ] && kill -0 "$(cat "$dir/containerd.pid")" 2>/dev/null || fail "containerd does not answer; see $dir/containerd.log"
     sleep 0.1
   done
 }

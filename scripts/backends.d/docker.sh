@@ -3,6 +3,8 @@
 
 docker_dir() { echo "$VMKIT_BACKENDS_DIR/docker"; }
 docker_socket() { echo "$(docker_dir)/docker.sock"; }
+# What may grow.
+docker_registry_data() { echo "${VMKIT_REGISTRY_DATA:-/var/lib/vmkit-registry}/$1"; }
 docker_registry_port=5491
 docker_private_port=5492
 docker_user=vmkit
@@ -45,7 +47,7 @@ JSON
   fi
   until curl -sf --max-time 2 --unix-socket "$dir/docker.sock" http://docker/_ping >/dev/null; do
     waited=$((waited + 1))
-    [ "$waited" -lt 300 ] || fail "dockerd does not answer; see $dir/dockerd.log"
+    [ "$waited" -lt "$daemon_tries" ] || fail "dockerd does not answer; see $dir/dockerd.log"
     sleep 0.1
   done
 }
@@ -56,7 +58,7 @@ docker_registry_up() {
   dir=$(docker_dir)
   if ! docker_alive "$name"; then
     {
-      printf 'version: 0.1\nlog: { level: warn }\nstorage: { delete: { enabled: true }, filesystem: { rootdirectory: %s } }\n' "$dir/$name"
+      printf 'version: 0.1\nlog: { level: warn }\nstorage: { delete: { enabled: true }, filesystem: { rootdirectory: %s } }\n' "$(docker_registry_data "$name")"
       printf 'http: { addr: "127.0.0.1:%s" }\n' "$port"
       if [ -n "$passwords" ]; then
         htpasswd -Bbc "$passwords" "$docker_user" "$docker_password" 2>/dev/null
@@ -68,9 +70,11 @@ docker_registry_up() {
   fi
   until curl -s --max-time 2 -o "$dir/$name.answer" "http://127.0.0.1:$port/v2/"; do
     waited=$((waited + 1))
-    [ "$waited" -lt 100 ] || fail "docker-registry does not answer; see $dir/$name.log"
+    [ "$waited" -lt 300 ] || fail "docker-registry does not answer; see $dir/$name.log"
     sleep 0.1
   done
+  # Somebody else may have the port, and answer on it.
+  docker_alive "$name" || fail "docker-registry has ended; see $dir/$name.log"
 }
 
 docker_stop() {

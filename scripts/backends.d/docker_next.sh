@@ -39,7 +39,7 @@ JSON
   fi
   until curl -sf --max-time 2 --unix-socket "$dir/docker.sock" http://docker/_ping >/dev/null; do
     waited=$((waited + 1))
-    [ "$waited" -lt 300 ] || fail "dockerd does not answer; see $dir/dockerd.log"
+    [ "$waited" -lt "$daemon_tries" ] || fail "dockerd does not answer; see $dir/dockerd.log"
     sleep 0.1
   done
 }

@@ -7,6 +7,9 @@ fail() {
 
 have() { command -v "$1" >/dev/null; }
 
+# A download that is cut is tried again; another apt of this host, such as an upgrade in the night, is waited for.
+apt_patience=(-o Acquire::Retries=5 -o DPkg::Lock::Timeout=300)
+
 # apt_install PACKAGE...: installs those that are missing; asks the network only then.
 apt_install() {
   local missing=() package
@@ -14,9 +17,13 @@ apt_install() {
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
   [ ${#missing[@]} -eq 0 ] && return
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+  apt-get update -qq "${apt_patience[@]}"
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${apt_patience[@]}" --no-install-recommends "${missing[@]}"
 }
+
+# How often a daemon is asked whether it answers, a tenth of a second apart. Its first start makes its stores, on a host that builds the
+# repository at the same time, so that it may take many times what it takes alone.
+daemon_tries=900
 
 # suite_root SUITE NAME: where suite_unpack puts packages of another suite of Debian.
 suite_root() { echo "${VMKIT_SUITES_DIR:-/var/lib/vmkit-suites}/$1/$2"; }
@@ -30,7 +37,7 @@ suite_unpack() {
   [ -d "$root" ] && return
   folder=$(dirname "$root")
   mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
-  options=(-qq -o "Dir::Etc::sourcelist=$folder/suite.sources" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache" -o APT::Sandbox::User=root)
+  options=(-qq "${apt_patience[@]}" -o "Dir::Etc::sourcelist=$folder/suite.sources" -o Dir::Etc::sourceparts=- -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache" -o APT::Sandbox::User=root)
   suite_update "$suite" "$folder" "${options[@]}"
   rm -rf "$folder/debs-$name" "$root.new"
   mkdir "$folder/debs-$name" "$root.new"

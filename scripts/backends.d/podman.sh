@@ -24,7 +24,7 @@ podman_start() {
   fi
   until curl -sf --max-time 2 --unix-socket "$dir/podman.sock" http://docker/_ping >"$dir/answer"; do
     waited=$((waited + 1))
-    [ "$waited" -lt 300 ] || fail "podman does not answer; see $dir/podman.log"
+    [ "$waited" -lt "$daemon_tries" ] || fail "podman does not answer; see $dir/podman.log"
     sleep 0.1
   done
 }

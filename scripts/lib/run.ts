@@ -16,6 +16,9 @@ export interface RunOptions {
   log?: string
 }
 
+/** What a command has left running may hold its output open, for as long as it likes: the command is over all the same. */
+const LEFT_OPEN_MS = 5000
+
 /** Runs a command to its end and resolves with its exit code; 128 when a signal ended it. Rejects when it cannot start. */
 export async function run(command: readonly string[], options: RunOptions = {}): Promise<number> {
   const [program = '', ...args] = command
@@ -24,11 +27,19 @@ export async function run(command: readonly string[], options: RunOptions = {}):
     env: environment(options.env),
     stdio: options.log === undefined ? 'inherit' : ['ignore', 'pipe', 'pipe'],
   })
-  const written = options.log === undefined ? undefined : await keep(options.log, command, child.stdout, child.stderr)
-  const code = await new Promise<number>((resolve, reject) => {
+  const ended = new Promise<number>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (status) => resolve(status ?? 128))
   })
+  // Listened to from the start; awaited below.
+  ended.catch(() => {})
+  child.once('exit', () => {
+    setTimeout(() => {
+      for (const stream of [child.stdout, child.stderr]) stream?.destroy()
+    }, LEFT_OPEN_MS).unref()
+  })
+  const written = options.log === undefined ? undefined : await keep(options.log, command, child.stdout, child.stderr)
+  const code = await ended
   await written?.()
   return code
 }

@@ -24,7 +24,8 @@ export const threads = (): VMDriver<typeof capabilities> => ({
     const { name, labels, stop, command: [file = ''] = [] } = config
     if (!existsSync(file)) throw invalidConfig('config.command', 'a JavaScript file and its arguments', file)
     if (stop.signal && !(stop.signal in constants.signals)) throw invalidConfig('config.stop.signal', 'the name of a signal', stop.signal)
-    for (const other of machines.values()) if (other.name === name) throw new VMKitError('ALREADY_EXISTS', `The name ${name} is taken`)
+    const isTaken = [...machines.values()].some((other) => other.name === name)
+    if (isTaken) throw new VMKitError('ALREADY_EXISTS', `The name ${name} is taken`, { field: 'config.name' })
     const own = { id: crypto.randomUUID(), createdAt: Date.now(), startedAt: null, pid: null, addresses: [], ports: [] }
     machines.set(own.id, { ...own, driver: 'threads', name, labels, config, state: 'created' })
     return { id: own.id }

@@ -7,6 +7,7 @@ import type { Connection, Containerd, LookingClient } from './grpc/connection.js
 import { hasCode } from './grpc/errors.js'
 import type { Container } from './grpc/generated/containers_pb.js'
 import type { Process } from './grpc/generated/task_types_pb.js'
+import { listContainers } from './grpc/list-containers.js'
 import type { AnyInit } from './grpc/messages.js'
 import type { ImageAccess } from './images/access.js'
 import type { LogKeeper } from './logs/cap.js'
@@ -76,22 +77,9 @@ export function machineOf(host: Host, container: Container): Machine | undefined
   }
 }
 
-export async function listMachines(host: Host, { signal }: Signal): Promise<Machine[]> {
-  const containerd = await host.looking()
-  const ours = { filters: [`labels."${LABEL.mark}"==${host.driver}`] }
-  const machines: Machine[] = []
-  try {
-    const { containers } = await containerd.containers.list(ours, { signal })
-    return containers.flatMap((container) => machineOf(host, container) ?? [])
-  } catch (error) {
-    // More than a message holds, which is some two thousand machines: one message each takes twice as long.
-    if (!hasCode(error, 'RESOURCE_EXHAUSTED')) throw error
-  }
-  for await (const { container } of containerd.containers.listStream(ours, { signal })) {
-    const machine = container && machineOf(host, container)
-    if (machine) machines.push(machine)
-  }
-  return machines
+export async function listMachines(host: Host, ctx: Signal): Promise<Machine[]> {
+  const containers = await listContainers(await host.looking(), `labels."${LABEL.mark}"==${host.driver}`, ctx)
+  return containers.flatMap((container) => machineOf(host, container) ?? [])
 }
 
 /** The task of a machine; `undefined` when it has none, which is so before its first start. */

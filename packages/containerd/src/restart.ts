@@ -16,8 +16,11 @@ const POLICY = `${PREFIX}policy`
 const LOG_URI = `${PREFIX}loguri`
 const COUNT = `${PREFIX}count`
 
-/** What the monitor has decided before the labels went, it does within this time: it looks and acts in one go. */
-const SETTLE_MS = 300
+/**
+ * What the monitor has decided before the labels went, it does within this time: it looks and acts in one go (its `reconcile`), which
+ * takes as long as one `delete` and one `start` of a task, about 100 ms, and on a busy host some times that.
+ */
+const SETTLE_MS = 1000
 
 /** The plugin's type: until containerd 1.7, and from 2.0. */
 const MONITORS = ['io.containerd.internal.v1', 'io.containerd.monitor.container.v1']
@@ -78,13 +81,17 @@ export async function arm(host: Host, machine: Machine): Promise<void> {
 /** From now on it stays down. Resolves when the monitor starts nothing any more that it had decided before. */
 export async function disarm(host: Host, { id, record }: Machine): Promise<void> {
   if (!record.config.restart || record.config.restart.policy === 'no') return
-  const machine = await findMachine(host, id, unaborted())
-  const { labels } = machine.container
-  if (labels[STATUS] === undefined) return
-  for (const label of [STATUS, POLICY, LOG_URI, COUNT]) delete labels[label]
-  await updateMachine(host, machine, 'disarmed', [])
-  const task = await taskOf(host, machine.containerId, unaborted(), id)
-  if (task?.status !== TASK_STATUS.running) await delay(SETTLE_MS)
+  for (;;) {
+    const machine = await findMachine(host, id, unaborted())
+    const { labels } = machine.container
+    if (labels[STATUS] === undefined) return
+    for (const label of [STATUS, POLICY, LOG_URI, COUNT]) delete labels[label]
+    await updateMachine(host, machine, 'disarmed', [])
+    const task = await taskOf(host, machine.containerId, unaborted(), id)
+    if (task?.status === TASK_STATUS.running) return
+    // Then again: to count, the monitor writes the container as it has read it, and may bring the labels back.
+    await delay(SETTLE_MS)
+  }
 }
 
 /** Whether the monitor keeps it running. */

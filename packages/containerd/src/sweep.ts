@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, rmdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CallContext } from '@vmkit/core/driver'
 import { claimsOn } from './claims.js'
+import { listContainers } from './grpc/list-containers.js'
 import type { Host, Machine } from './host.js'
 import { LABEL } from './record.js'
 import { GONE, machineFolder } from './state-dir.js'
@@ -30,9 +31,8 @@ export async function sweepOrphans(host: Host, machines: readonly Machine[], ctx
 }
 
 /** Of all drivers in this namespace, which may share the folder. */
-async function knownUids(host: Host, { signal }: CallContext): Promise<Set<string | undefined>> {
-  const client = await host.looking()
-  const { containers } = await client.containers.list({ filters: [`labels."${LABEL.uid}"`] }, { signal })
+async function knownUids(host: Host, ctx: CallContext): Promise<Set<string | undefined>> {
+  const containers = await listContainers(await host.looking(), `labels."${LABEL.uid}"`, ctx)
   return new Set(containers.map(({ labels }) => labels[LABEL.uid]))
 }
 

@@ -7,6 +7,8 @@ export interface Cutter {
   cutAfter(bytes: number | undefined, then?: () => void): void
   /** Passes nothing on any more once this many bytes more have gone to the client, and breaks nothing; `undefined`: passes all. */
   stallAfter(bytes: number | undefined, then?: () => void): void
+  /** Breaks every connection that is open. */
+  cut(): void
   /** Bytes that went to clients. */
   served(): number
   close(): Promise<void>
@@ -61,6 +63,9 @@ export async function cutter(target: string): Promise<Cutter> {
     stallAfter(bytes, then) {
       flow = bytes
       onStall = then
+    },
+    cut() {
+      for (const socket of open) socket.destroy()
     },
     served: () => served,
     async close() {

@@ -176,14 +176,17 @@ for (const [version, socket] of Object.entries(sockets)) {
         const ownLink = connect(daemon.socketPath, 'away')
         try {
           const reference = `${proxy.host}/${path}`
+          // No more comes before the daemon has gone: however long that takes, the pull is not over by then.
           const stopped = new Promise<void>((resolve, reject) => {
-            proxy.cutAfter(6 * 2 ** 20, () => daemon.stop().then(resolve, reject))
+            proxy.stallAfter(6 * 2 ** 20, () => daemon.stop().then(resolve, reject))
+          }).then(() => {
+            proxy.stallAfter(undefined)
+            proxy.cut()
           })
           const failure = await own.images?.pull({ reference }, ctx).catch((error: unknown) => error)
           expect(failure).toMatchObject({ code: 'BACKEND_UNAVAILABLE' })
           await stopped
           await daemon.start()
-          proxy.cutAfter(undefined)
           await own.images?.pull({ reference }, ctx)
           expect(proxy.served()).toBeLessThan(2 * size)
           const client = await ownLink.get()

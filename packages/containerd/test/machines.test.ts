@@ -1,12 +1,16 @@
 /** What only a real daemon shows: bad input, users, caps of logs, runtimes, and what is gone behind the driver's back. */
-import { statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { VMConfig, VMKitError } from '@vmkit/core'
+import { setTimeout as delay } from 'node:timers/promises'
+import { parseConfig, type VMConfig, type VMKitError } from '@vmkit/core'
 import { describe, expect, it } from 'vitest'
 import { cgroupVersion } from '../src/cgroup.js'
 import { containerd } from '../src/driver.js'
+import { unmountFolder } from '../src/files/mount.js'
 import type { Containerd } from '../src/grpc/connection.js'
-import { connect, ensureTestImage } from './engine.js'
+import { extensionsOf, LABEL } from '../src/record.js'
+import { runChecked } from '../src/tool.js'
+import { connect, ensureTestImage, IMAGE } from './engine.js'
 import { codeOf, config, on, setting, uidOf } from './setting.js'
 
 const { socketPath, namespace, stateDir, runs, why, managerOf, left, prepare } = setting('machines')
@@ -142,12 +146,100 @@ describe.skipIf(!runs)(`machines on containerd 1.6${why}`, () => {
     )
     await vm.start()
     const file = join(stateDir, namespace, 'machines', uidOf(vm), 'stdout')
-    await expect.poll(() => statSync(file).blocks * 512, { timeout: 15_000 }).toBeLessThan(1.5 * 2 ** 20)
     await expect.poll(() => statSync(file).size, { timeout: 15_000 }).toBe(6_000_000)
+    await expect.poll(() => statSync(file).blocks * 512, { timeout: 15_000 }).toBeLessThan(1.5 * 2 ** 20)
     const texts: string[] = []
     for await (const { text } of vm.logs()) texts.push(text)
     expect(texts.length).toBeGreaterThan(10_000)
     expect(texts.slice(0, -1).every((text) => text === 'a-line-of-text')).toBe(true)
     await vm.delete({ force: true })
   })
+
+  it('more of them than one message holds are listed, swept around, and keep their image', async () => {
+    const handle = managerOf().driver('containerd')
+    await handle.list()
+    const link = connect(socketPath, namespace)
+    const { containers } = await link.get()
+    // Seventeen records of a megabyte: containerd sends 16 MiB at most.
+    const names = Array.from({ length: 17 }, (_, index) => `large-${index}`)
+    try {
+      for (const [index, name] of names.entries()) {
+        const uid = index.toString(16).padStart(16, '0')
+        const machine = parseConfig({ name, env: { LARGE: 'x'.repeat(2 ** 20) } })
+        const record = { uid, config: machine, createdAt: 1, root: join(stateDir, namespace), cgroupsPath: '/none', workdir: '/' }
+        const labels = { [LABEL.mark]: 'containerd', [LABEL.uid]: uid }
+        const spec = { typeUrl: 'types.containerd.io/opencontainers/runtime-spec/1/Spec', value: Buffer.from('{}') }
+        const parts = { image: `docker.io/${IMAGE}`, runtime: { name: 'io.containerd.runc.v2' }, spec, extensions: extensionsOf(record) }
+        await containers.create({ container: { id: name, labels, ...parts } })
+      }
+      expect(await codeOf(containers.list({}))).toBe('RESOURCE_EXHAUSTED')
+      const orphan = join(stateDir, namespace, 'machines', 'f'.repeat(16))
+      mkdirSync(orphan, { recursive: true })
+      writeFileSync(join(orphan, 'daemon'), socketPath)
+      expect((await handle.list()).map(({ name }) => name).sort()).toEqual([...names].sort())
+      expect(existsSync(orphan)).toBe(false)
+      expect(await codeOf(handle.images.remove(IMAGE))).toBe('CONFLICT')
+    } finally {
+      for (const id of names) await containers.delete({ id }).catch(() => undefined)
+      link.close()
+    }
+    expect(await left()).toEqual([])
+  })
+
+  it('last words that are written late are among the logs of a machine that has ended', async () => {
+    const vm = await managerOf({ logs: { mode: 'timestamps' } }).create(
+      config({ command: ['sh', '-c', 'while [ ! -e /data/go ]; do sleep 0.02; done; echo last words'] }),
+      on,
+    )
+    await vm.start()
+    const file = join(stateDir, namespace, 'machines', uidOf(vm), 'log')
+    const logger = Number(readdirSync('/proc').find((pid) => /^\d+$/.test(pid) && commandOf(pid).includes(`\0${file}\0`)))
+    process.kill(logger, 'SIGSTOP')
+    await vm.exec(['touch', '/data/go'])
+    expect((await vm.wait()).code).toBe(0)
+    const texts: string[] = []
+    const reading = (async () => {
+      for await (const { text } of vm.logs()) texts.push(text)
+    })()
+    // It is asked meanwhile, and has nothing to show.
+    await delay(200)
+    process.kill(logger, 'SIGCONT')
+    await reading
+    expect(texts).toEqual(['last words'])
+    await vm.delete()
+    expect(await left([uidOf(vm)])).toEqual([])
+  })
+
+  it('a reader that rests loses nothing of a command that has ended', async () => {
+    const vm = await managerOf().create(config(), on)
+    await vm.start()
+    // More pieces than are held for the reader: each is read when it comes.
+    const script = 'i=0; while [ $i -lt 60 ]; do echo piece $i; i=$((i+1)); sleep 0.005; done'
+    await using session = await vm.execStream(['sh', '-c', script])
+    const iterator = session.output[Symbol.asyncIterator]()
+    const first = await iterator.next()
+    // It is over, although nobody has read it: the rest is still there.
+    expect((await session.wait()).exitCode).toBe(0)
+    await delay(500)
+    let text = Buffer.from(first.value?.data ?? []).toString()
+    for (let next = await iterator.next(); !next.done; next = await iterator.next()) text += Buffer.from(next.value.data).toString()
+    expect(text.trim().split('\n')).toEqual(Array.from({ length: 60 }, (_, index) => `piece ${index}`))
+    await vm.delete({ force: true })
+  })
+
+  it('a mount that several find at once is taken away once', async () => {
+    const rootfs = join(stateDir, 'left-by-another')
+    mkdirSync(rootfs)
+    await runChecked('mount', ['-t', 'tmpfs', 'none', rootfs])
+    await Promise.all(Array.from({ length: 8 }, () => unmountFolder({ rootfs })))
+    expect(existsSync(rootfs)).toBe(false)
+  })
 })
+
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+  } catch {
+    return ''
+  }
+}

@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { connect } from './engine.js'
 
 interface Where {
@@ -27,10 +28,11 @@ export async function tracesByKind({ socketPath, namespace, stateDir, uids = [] 
         snapshot.push(...info.filter(({ kind }) => kind !== COMMITTED).map(({ name }) => name))
     const root = join(stateDir, namespace)
     const machines = entries(join(root, 'machines'))
+    const container = (await client.containers.list({})).containers.map(({ id }) => id)
     return {
-      container: (await client.containers.list({})).containers.map(({ id }) => id),
+      container,
       task: (await client.tasks.list({})).tasks.map(({ id }) => id),
-      shim: shimsOf(namespace),
+      shim: await shimsOf(namespace, container),
       cgroup: cgroupsOf(uids),
       snapshot,
       lease: (await client.leases.list({})).leases.map(({ id }) => id),
@@ -66,11 +68,25 @@ function mountsBelow(stateDir: string): string[] {
   return lines.flatMap((line) => line.split(' ')[4] ?? []).filter((path) => path.startsWith(`${stateDir}/`))
 }
 
-/** containerd's runtime/v2/README.md: a shim is told the namespace on its command line. */
-function shimsOf(namespace: string): string[] {
-  return entries('/proc').filter((pid) => {
+/** A shim hangs up before it ends, and containerd goes by the first: that of a container that is gone may take so long to be gone. */
+const SHIM_ENDS_MS = 5000
+
+async function shimsOf(namespace: string, containers: readonly string[]): Promise<string[]> {
+  const startedAt = performance.now()
+  for (;;) {
+    const found = shimsNow(namespace)
+    const isAwaited = found.some(({ id }) => !containers.includes(id)) && performance.now() - startedAt < SHIM_ENDS_MS
+    if (!isAwaited) return found.map(({ pid, id }) => `${pid} of ${id}`)
+    await delay(10)
+  }
+}
+
+/** containerd's runtime/v2/README.md: a shim is told namespace and container on its command line. */
+function shimsNow(namespace: string): { pid: string; id: string }[] {
+  return entries('/proc').flatMap((pid) => {
     const args = /^\d+$/.test(pid) ? textOf(join('/proc', pid, 'cmdline')).split('\0') : []
-    return /containerd-shim/.test(args[0] ?? '') && args[args.indexOf('-namespace') + 1] === namespace
+    const argumentOf = (flag: string) => args[args.indexOf(flag) + 1] ?? ''
+    return /containerd-shim/.test(args[0] ?? '') && argumentOf('-namespace') === namespace ? [{ pid, id: argumentOf('-id') }] : []
   })
 }
 

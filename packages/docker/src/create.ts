@@ -34,7 +34,12 @@ export async function createContainer(
   const { platform } = machineOptions(config)
   const name = variant.containerName ?? config.name
   const mayPull = variant.image === undefined && config.pull !== 'never' && image === config.image
-  const pull = async () => (await import('./images.js')).pullImage(engine, registries, { reference: image, platform }, ctx)
+  const pull = async (): Promise<void> => {
+    const { pullImage } = await import('./images.js')
+    await pullImage(engine, registries, { reference: image, platform }, ctx).catch((error: unknown) => {
+      throw hasCode(error, 'IMAGE_NOT_FOUND', 'PERMISSION_DENIED') ? (error as VMKitError).with({ field: 'config.image' }) : error
+    })
+  }
   if (mayPull && config.pull === 'always') await pull()
   await requireNetworks(engine, config, ctx)
   if (engine.isPodman && engine.isLocal) requireSources(config)

@@ -69,6 +69,11 @@ describe.skipIf(!requireEngine() || open === undefined || closed === undefined)(
       message: expect.stringContaining(image),
       hint: expect.stringContaining("pull: 'missing'"),
     })
+    const nowhere = `${open}/vmkit-test/none:1`
+    await expect(driver.create(idle({ image: nowhere, pull: 'missing' }))).rejects.toMatchObject({
+      code: 'IMAGE_NOT_FOUND',
+      field: 'config.image',
+    })
     const vm = await driver.create(idle({ image, pull: 'missing' }))
     await vm.delete()
     await driver.images.remove(image)

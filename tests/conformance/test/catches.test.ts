@@ -43,6 +43,21 @@ const CASES: Case[] = [
     }),
   },
   {
+    wrong: 'refuses a taken name without naming the field',
+    caught: 'create: a taken name is ALREADY_EXISTS, and its holder is untouched',
+    spoil: (driver) => ({
+      create: (config, ctx) =>
+        driver.create(config, ctx).catch(({ code, message }: VMKitError) => Promise.reject(new VMKitError(code, message))),
+    }),
+  },
+  {
+    wrong: 'does not say which port is taken',
+    caught: 'ports: a taken host port is CONFLICT, and nothing is half made',
+    spoil: (driver) => ({
+      start: (id, ctx) => driver.start(id, ctx).catch(({ code, message }: VMKitError) => Promise.reject(new VMKitError(code, message))),
+    }),
+  },
+  {
     wrong: 'loses labels',
     caught: 'create: a new machine is `created`, listed once, and tells its config back',
     spoil: (driver) => ({

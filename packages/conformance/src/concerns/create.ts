@@ -31,7 +31,8 @@ export function create(test: Test): void {
   test('a taken name is ALREADY_EXISTS, and its holder is untouched', {}, async (t) => {
     const config = t.config({ does: 'idle' })
     const vm = await t.driver.create(config, { onDispose: 'detach' })
-    await rejects(t.driver.create({ ...config, labels: { ...config.labels, second: 'yes' } }), 'ALREADY_EXISTS')
+    const error = await rejects(t.driver.create({ ...config, labels: { ...config.labels, second: 'yes' } }), 'ALREADY_EXISTS')
+    assert.equal(error.field, 'config.name', 'the error must name the field')
     const info = await vm.info()
     assert.equal(info.id, vm.id)
     assert.deepEqual(info.labels, config.labels)
@@ -104,7 +105,7 @@ export function create(test: Test): void {
 
   test('a missing image is IMAGE_NOT_FOUND and leaves nothing', { needs: ['images'], hooks: ['images'] }, async (t) => {
     const { rootfs: _, ...config } = t.config({ does: 'idle' }, { image: t.options.images?.missing ?? '' })
-    await rejects(t.driver.create(config), 'IMAGE_NOT_FOUND')
+    assert.equal((await rejects(t.driver.create(config), 'IMAGE_NOT_FOUND')).field, 'config.image', 'the error must name the field')
     assert.equal((await t.mine()).length, 0)
   })
 

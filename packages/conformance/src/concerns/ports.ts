@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { connect, createServer, type Server } from 'node:net'
+import type { VMKitError } from '@vmkit/core'
 import { rejects } from '../assertions.js'
 import type { FullVM, Test, Tools } from '../tools.js'
 
@@ -117,13 +118,17 @@ async function conflicting(t: Tools, guest: number, host: number | undefined): P
   try {
     vm = await t.create({ does: 'serve', port: guest }, { ports: [{ guest, host }] })
   } catch (error) {
-    await rejects(() => Promise.reject(error), 'CONFLICT', 'create')
+    namesPort(await rejects(() => Promise.reject(error), 'CONFLICT', 'create'))
     assert.equal((await t.mine()).length, before)
     return
   }
-  await rejects(vm.start(), 'CONFLICT', 'start')
+  namesPort(await rejects(vm.start(), 'CONFLICT', 'start'))
   assert.equal((await vm.status()).state, 'created')
   await vm.delete()
+}
+
+function namesPort({ field }: VMKitError): void {
+  assert.match(field ?? '', /^config\.ports\.0\b/, 'the error must name the port that is taken')
 }
 
 async function freePort(): Promise<number> {

@@ -15,12 +15,12 @@ import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, type Machine } from '../host.js'
 import type { SpecProcess } from '../spec/types.js'
 import { resolveUser } from '../spec/users.js'
+import { exitOf } from '../task/wait.js'
+import { drained } from './drained.js'
 import { NO_STDIN, type Reader, readFifo, type Writer, writeFifo } from './fifo-streams.js'
-import { EXEC_MARK, killExec } from './kill.js'
+import { EXEC_MARK, isLeft, killExec } from './kill.js'
 
 const CHUNKS_HELD = 16
-/** After the end of the command: a child that it left keeps the streams open, and would keep the reader waiting. */
-const LINGER_MS = 100
 const CLEANUP_MS = 15_000
 
 /** Runs a command, with its streams. Its environment carries a mark by which it is found, with its children, to be killed. */
@@ -65,34 +65,36 @@ export async function execStream(host: Host, id: string, request: ExecRequest, c
 
     function session(): ExecSession {
       let exit: ExecExit | undefined
-      const finished = finish().then(
-        (found) => {
-          exit = found
-          output.end()
-          return found
-        },
-        (error: unknown) => {
-          output.end(error)
-          throw error
-        },
-      )
+      let rest: Promise<void> | undefined
+      const finished = finish()
       finished.catch(() => {})
 
       async function finish(): Promise<ExecExit> {
-        try {
-          const { exitStatus } = await containerd.tasks.wait(target, { vmId: id })
-          await drained(readers)
-          // The shim tells a code only: a death by signal looks like an exit with 128 + its number.
-          return { exitCode: exitStatus, signal: null }
-        } catch (error) {
+        const { exitStatus } = await exitOf(containerd, target, { vmId: id }).catch((error: unknown) => {
           // With the machine its commands go, and with them what they would have told.
-          if (hasCode(error, 'NOT_FOUND'))
-            throw new VMKitError('GUEST_ERROR', 'The machine ended before the command did', { vmId: id, cause: error })
-          throw error
-        } finally {
-          input.destroy()
-          release()
-        }
+          const told = hasCode(error, 'NOT_FOUND')
+            ? new VMKitError('GUEST_ERROR', 'The machine ended before the command did', { vmId: id, cause: error })
+            : error
+          close(told)
+          throw told
+        })
+        // Who reads slowly, or not to the end, is told of the exit, and loses nothing.
+        await new Promise<void>((resolve) => {
+          const hasChildren = () => isLeft(host, machine, execId)
+          rest = drained(readers, { hasChildren, onHeldUp: resolve }).then(() => {
+            close()
+            resolve()
+          })
+        })
+        // The shim tells a code only: a death by signal looks like an exit with 128 + its number.
+        exit = { exitCode: exitStatus, signal: null }
+        return exit
+      }
+
+      function close(error?: unknown): void {
+        output.end(error)
+        input.destroy()
+        release()
       }
 
       function release(): void {
@@ -126,6 +128,7 @@ export async function execStream(host: Host, id: string, request: ExecRequest, c
           if (exit === undefined) await killExec(host, machine, execId, 'SIGKILL', () => exit !== undefined)
           drop()
           await finished.catch(() => {})
+          await rest
         },
       }
 
@@ -141,23 +144,6 @@ export async function execStream(host: Host, id: string, request: ExecRequest, c
     host.fifos.drop(fifos)
     ctx.signal.throwIfAborted()
     throw notRunning(error, id)
-  }
-}
-
-/** Everything is read, or nothing has come for a while after the end. */
-async function drained(readers: readonly Reader[]): Promise<void> {
-  const all = Promise.all(readers.map(({ ended }) => ended)).then(() => true)
-  const endedAt = performance.now()
-  for (;;) {
-    const quietFor = performance.now() - Math.max(endedAt, ...readers.map((reader) => reader.lastAt()))
-    if (quietFor >= LINGER_MS) return
-    let timer: NodeJS.Timeout | undefined
-    const pause = new Promise<false>((resolve) => {
-      timer = setTimeout(resolve, LINGER_MS - quietFor, false)
-    })
-    const done = await Promise.race([all, pause])
-    clearTimeout(timer)
-    if (done) return
   }
 }
 

@@ -13,6 +13,8 @@ export interface Reader {
   isDrained(): boolean
   /** When something came last (`performance.now()`). */
   lastAt(): number
+  /** Whether `output` takes no more for now, so that nothing can come. */
+  isHeldUp(): boolean
   destroy(): void
 }
 
@@ -20,12 +22,18 @@ export interface Reader {
 export function readFifo(path: string, source: LogSource, output: Channel<OutputChunk>, isDropping: () => boolean): Reader {
   const socket = new Socket({ fd: openSync(path, O_RDONLY | O_NONBLOCK), readable: true, writable: false })
   let drained = false
+  let heldUp = false
   let at = performance.now()
   socket.on('data', (data) => {
     at = performance.now()
     if (isDropping()) return
     socket.pause()
-    void output.write({ source, data }).then(() => socket.resume())
+    heldUp = true
+    void output.write({ source, data }).then(() => {
+      at = performance.now()
+      heldUp = false
+      socket.resume()
+    })
   })
   const ended = new Promise<void>((resolve) => {
     socket.on('end', () => {
@@ -34,7 +42,7 @@ export function readFifo(path: string, source: LogSource, output: Channel<Output
     socket.on('error', () => {})
     socket.on('close', () => resolve())
   })
-  return { ended, isDrained: () => drained, lastAt: () => at, destroy: () => void socket.destroy() }
+  return { ended, isDrained: () => drained, lastAt: () => at, isHeldUp: () => heldUp, destroy: () => void socket.destroy() }
 }
 
 /** A reader of the FIFO opens it soon after the process has started. */

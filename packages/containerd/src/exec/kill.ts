@@ -42,6 +42,11 @@ export async function killExec(
   throw new VMKitError('GUEST_ERROR', `The command does not end on ${name}`, { vmId: id, operation: 'exec' })
 }
 
+/** Whether something that the command started is still there. A sandbox does not show it. */
+export async function isLeft(host: Host, machine: Machine, execId: string): Promise<boolean> {
+  return (await signalMarked(host, machine, execId, 0).catch(() => 0)) > 0
+}
+
 /** How many were signalled. Those that end meanwhile cannot be read: they do not count. */
 async function signalMarked(host: Host, { containerId, id }: Machine, mark: string, signal: number): Promise<number> {
   // The process ids of a sandbox are the hypervisor's: what is inside is reached through the runtime alone.

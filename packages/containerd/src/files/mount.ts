@@ -63,9 +63,18 @@ async function unmount(target: string): Promise<void> {
   if (!existsSync(target)) return
   while (isMounted(target)) {
     const { code } = await runTool('umount', ['--', target])
-    if (code !== 0) await runChecked('umount', ['--lazy', '--', target])
+    // Another program that found the same may be quicker.
+    if (code !== 0 && isMounted(target)) await runChecked('umount', ['--lazy', '--', target]).catch(unless(() => !isMounted(target)))
   }
-  rmdirSync(target)
+  try {
+    rmdirSync(target)
+  } catch (error) {
+    unless(() => !existsSync(target))(error)
+  }
+}
+
+const unless = (isDone: () => boolean) => (error: unknown) => {
+  if (!isDone()) throw error
 }
 
 function isMounted(target: string): boolean {

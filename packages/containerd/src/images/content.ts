@@ -44,8 +44,9 @@ export async function writeBlob(containerd: Containerd, blob: BlobWrite): Promis
 async function adopt(containerd: Containerd, { descriptor, labels, lease, signal, progress }: BlobWrite): Promise<boolean> {
   const { digest } = descriptor
   try {
-    await containerd.content.info({ digest }, { signal })
+    // First the lease, which may hold what is not there: the collector of garbage could take it between a look and the lease.
     await containerd.leases.addResource({ id: lease, resource: { id: digest, type: 'content' } }, { signal })
+    await containerd.content.info({ digest }, { signal })
     if (labels !== undefined && Object.keys(labels).length > 0) await labelContent(containerd, digest, labels, signal)
   } catch (error) {
     if (hasCode(error, 'NOT_FOUND')) return false

@@ -148,6 +148,8 @@ export async function unpackSource(
   const snapshotter = await access.snapshotter(ctx)
   const { config, manifest, descriptor } = source
   try {
+    // Its name may be taken away meanwhile: what the machine stands on stays whole until the machine holds it.
+    await containerd.leases.addResource({ id: lease, resource: { id: descriptor.digest, type: 'content' } }, { signal: ctx.signal })
     const parent = await unpackImage(containerd, { config, manifest, snapshotter, lease }, ctx)
     await labelContent(containerd, manifest.config.digest, snapshotLabel(config, snapshotter), ctx.signal)
     return { name, config, snapshotter, parent, labels: baseLabels(descriptor.digest, isNamed) }

@@ -2,6 +2,7 @@
 import { type CallContext, type DriverImages, type ImageInfo, VMKitError } from '@vmkit/core/driver'
 import { openArchive, parseReference, writeArchive } from '@vmkit/oci'
 import { hasCode } from '../grpc/errors.js'
+import { listContainers } from '../grpc/list-containers.js'
 import type { ImageAccess } from './access.js'
 import { INTERNAL_IMAGE_LABEL } from './descriptor.js'
 import { placeImage } from './place.js'
@@ -31,7 +32,7 @@ export function containerdImages(access: ImageAccess): ContainerdImages {
     async remove(reference, ctx) {
       const containerd = await access.containerd()
       const name = imageName(reference, driver)
-      const { containers } = await containerd.containers.list({ filters: [`image==${JSON.stringify(name)}`] }, { signal: ctx.signal })
+      const containers = await listContainers(containerd, `image==${JSON.stringify(name)}`, ctx)
       if (containers.length > 0) {
         throw new VMKitError('CONFLICT', `The image ${name} is used by ${containers.map(({ id }) => id).join(', ')}`, {
           driver,

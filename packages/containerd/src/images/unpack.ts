@@ -55,8 +55,9 @@ export async function unpackImage(containerd: Containerd, unpack: Unpack, ctx: C
 /** Whether a snapshot is there; if so the lease holds it. */
 async function hold(containerd: Containerd, snapshotter: string, key: string, lease: string, signal: AbortSignal): Promise<boolean> {
   try {
-    await containerd.snapshots.stat({ snapshotter, key }, { signal })
+    // In this order, as with content.
     await containerd.leases.addResource({ id: lease, resource: { id: key, type: `snapshots/${snapshotter}` } }, { signal })
+    await containerd.snapshots.stat({ snapshotter, key }, { signal })
     return true
   } catch (error) {
     if (hasCode(error, 'NOT_FOUND')) return false

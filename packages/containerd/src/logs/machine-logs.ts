@@ -1,49 +1,62 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { CallContext, LogEntry, LogOptions, LogSource } from '@vmkit/core/driver'
 import { type LogTarget, readLogs } from '@vmkit/core/state-folder'
 import { findMachine, type Host, type Machine, taskOf } from '../host.js'
 import { statusOf } from '../inspect.js'
 import { parseStamped } from './stamped.js'
 
+/** For last words that somebody keeps back: a process that is not the machine's has them open. */
+const MOST_LATE_MS = 1000
+const LOOK_AGAIN_MS = 5
+
 export async function* machineLogs(host: Host, id: string, options: LogOptions, ctx: CallContext): AsyncGenerator<LogEntry> {
-  yield* readLogs(logTarget(host, await findMachine(host, id, ctx), ctx), options, ctx.signal)
+  const target = logTarget(host, await findMachine(host, id, ctx), ctx)
+  const ended = !options.follow && (await written(target))
+  yield* readLogs(ended ? { ...target, hasEnded: () => true } : target, options, ctx.signal)
 }
 
-export function logTarget(host: Host, machine: Machine, ctx: CallContext): LogTarget {
+/** Whether it has ended; if so, its writer has written its last words. */
+async function written({ progress }: Pick<MachineLog, 'progress'>): Promise<boolean> {
+  const startedAt = performance.now()
+  for (;;) {
+    const now = await progress()
+    if (now !== 'late' || performance.now() - startedAt > MOST_LATE_MS) return now === 'over'
+    await delay(LOOK_AGAIN_MS)
+  }
+}
+
+interface MachineLog extends LogTarget {
+  /** `late`: the machine has ended, and its writer has not. */
+  progress(): Promise<'goes on' | 'late' | 'over'>
+}
+
+export function logTarget(host: Host, machine: Machine, ctx: CallContext): MachineLog {
   const { folder, record, id } = machine
   const sources: readonly LogSource[] = record.config.tty ? ['console'] : ['stdout', 'stderr']
   const files = record.stamped
     ? [{ source: 'stdout' as const, path: folder.log }]
     : sources.map((source) => ({ source, path: folder[source] }))
+  const paths = files.map(({ path }) => path)
+
+  async function progress(): ReturnType<MachineLog['progress']> {
+    // Asked by id: a machine that is gone, or another one of its name, ends the log with NOT_FOUND.
+    const now = await findMachine(host, id, ctx)
+    const { state } = statusOf(now, await taskOf(host, now.containerId, ctx, id))
+    if (state !== 'stopped' && state !== 'created' && state !== 'failed') return 'goes on'
+    const { shims, loggers } = writersOf(machine.containerId, host.options.namespace, paths)
+    // A logger that waits for more is told that there is none.
+    if (record.stamped) for (const pid of loggers) tellOver(pid)
+    return [...shims, ...loggers].some((pid) => isHeld(pid, paths)) ? 'late' : 'over'
+  }
+
   return {
     folder: folder.path,
     files,
     ...(record.stamped ? { parse: parseStamped } : {}),
-    async hasEnded() {
-      // Asked by id: a machine that is gone, or another one of its name, ends the log with NOT_FOUND.
-      const now = await findMachine(host, id, ctx)
-      const { state } = statusOf(now, await taskOf(host, now.containerId, ctx, id))
-      const isOver = state === 'stopped' || state === 'created' || state === 'failed'
-      const writers = isOver
-        ? writersOf(
-            machine.containerId,
-            host.options.namespace,
-            files.map(({ path }) => path),
-          )
-        : undefined
-      // A logger that waits for more is told that there is none.
-      if (record.stamped) for (const pid of writers?.loggers ?? []) tellOver(pid)
-      return (
-        writers !== undefined &&
-        ![...writers.shims, ...writers.loggers].some((pid) =>
-          isHeld(
-            pid,
-            files.map(({ path }) => path),
-          ),
-        )
-      )
-    },
+    progress,
+    hasEnded: async () => (await progress()) === 'over',
   }
 }
 

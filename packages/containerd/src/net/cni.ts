@@ -30,13 +30,33 @@ export async function addNetwork(host: CniHost, conf: NetworkConf, attachment: A
   let previous: CniResult | undefined
   try {
     for (const plugin of conf.plugins) {
-      const output = await runPlugin(host, 'ADD', conf, plugin, attachment, previous, signal)
+      signal.throwIfAborted()
+      const output = await patiently(signal, (late) => runPlugin(host, 'ADD', conf, plugin, attachment, previous, late))
       previous = output === '' ? previous : (JSON.parse(output) as CniResult)
     }
     return previous ?? {}
   } catch (error) {
     await deleteNetwork(host, conf, attachment, previous)
     throw error
+  }
+}
+
+/** A plugin and those that it calls take less. */
+const PATIENCE_MS = 5000
+
+/** Ends `work` some time after the signal: a plugin that is killed on its way leaves what DEL does not find, such as an address. */
+async function patiently<T>(signal: AbortSignal, work: (late: AbortSignal) => Promise<T>): Promise<T> {
+  const late = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  const onAbort = (): void => {
+    timer = setTimeout(() => late.abort(signal.reason), PATIENCE_MS)
+  }
+  signal.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await work(late.signal)
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+    clearTimeout(timer)
   }
 }
 

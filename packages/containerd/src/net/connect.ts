@@ -2,6 +2,8 @@
 
 import { existsSync } from 'node:fs'
 import { type CallContext, type PublishedPort, VMKitError } from '@vmkit/core/driver'
+import { withLock } from '@vmkit/core/state-folder'
+import { hasLiveClaim } from '../claims.js'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { type Host, listMachines, type Machine, taskOf } from '../host.js'
 import { type MachineFolder, machineFolder, netnsPath } from '../state-dir.js'
@@ -27,7 +29,7 @@ export async function connectNetworks(host: Host, machine: Machine, ctx: CallCon
   const state: NetworkState = { netns: netnsPath(machine.record.root, uid), attachments: [], ports }
   try {
     writeNetworkState(folder.network, state)
-    await createNetns(state.netns, ctx.signal)
+    await createNetns(state.netns)
     for (const [index, conf] of confs.entries()) {
       const { ip, mac } = wanted[index] as (typeof wanted)[number]
       const attachment: NetworkState['attachments'][number] = {
@@ -84,12 +86,17 @@ export async function releaseNetworkOf(host: Host, folder: MachineFolder, uid: s
 }
 
 /** A machine that ended by itself keeps its ports until somebody wants them. */
-async function releaseIfOver(host: Host, uid: string, ctx: CallContext): Promise<boolean> {
+export async function releaseIfOver(host: Host, uid: string, ctx: CallContext): Promise<boolean> {
   const machine = (await listMachines(host, ctx)).find((candidate) => candidate.uid === uid)
   if (!machine) return !existsSync(machineFolder(host.root, uid).path)
-  const task = await taskOf(host, machine.containerId, ctx)
-  if (task && task.status !== TASK_STATUS.stopped) return false
-  if (!task && !existsSync(machine.folder.network)) return false
-  await releaseNetworks(host, machine)
-  return true
+  const { id, folder, containerId } = machine
+  // Somebody works on it, maybe its start, which has its networks before its task: then it wants its ports.
+  if (!existsSync(folder.path) || hasLiveClaim(folder.path)) return false
+  // Two that start at the same moment do not wait for each other here: each has a claim on its own folder, which the other one sees.
+  return withLock({ id, folder: folder.path }, 'release', ctx.signal, async () => {
+    const task = await taskOf(host, containerId, ctx)
+    if (task ? task.status !== TASK_STATUS.stopped : !existsSync(folder.network)) return false
+    await releaseNetworks(host, machine)
+    return true
+  })
 }

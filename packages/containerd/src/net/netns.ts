@@ -4,11 +4,12 @@ import { dirname } from 'node:path'
 import { privateFolder } from '../state-dir.js'
 import { runChecked, runTool } from '../tool.js'
 
-export async function createNetns(path: string, signal?: AbortSignal): Promise<void> {
+/** Takes no signal: the mount is made by a child of `unshare`, which goes on when that is killed. */
+export async function createNetns(path: string): Promise<void> {
   privateFolder(dirname(path))
   closeSync(openSync(path, 'a', 0o600))
   try {
-    await runChecked('unshare', [`--net=${path}`, 'true'], signal)
+    await runChecked('unshare', [`--net=${path}`, 'true'])
   } catch (error) {
     await removeNetns(path)
     throw error

@@ -128,12 +128,15 @@ function make(host: Host, name: string, labels: Record<string, string>): boolean
   }
 }
 
-/** One that no network of vmkit has; starting at a place of the name's own, so that two makers seldom want the same. */
+/**
+ * One that no network of vmkit has; starting at a place of the name's own, and of the state folder's, so that two makers seldom want the
+ * same: a subnet is seen to be taken only when the first machine is in it.
+ */
 function claimSubnet(host: Host, name: string): number {
   const taken = new Set(names(host).map((other) => stored(host, other)?.subnet))
   const routed = routedPrefixes()
   const [first, second] = host.options.cni.subnet.split('.')
-  const start = (createHash('sha256').update(name).digest()[0] as number) % 254
+  const start = createHash('sha256').update(`${host.options.stateDir}\0${name}`).digest().readUInt16LE() % 254
   for (let step = 0; step < 254; step += 1) {
     const subnet = ((start + step) % 254) + 1
     if (!taken.has(subnet) && !routed.has(`${first}.${second}.${subnet}`)) return subnet

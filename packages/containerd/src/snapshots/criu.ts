@@ -6,6 +6,8 @@ import { runTool } from '../tool.js'
 
 /** `criu check` asks the kernel for each feature, once. */
 const CHECK_TIMEOUT_MS = 10_000
+/** In place of an exit code. */
+const NOT_RUN = -1
 
 export interface Criu {
   /** Why memory cannot be saved; absent when it can. */
@@ -27,8 +29,9 @@ export async function findCriu(socketPath: string, runtime: string, memo: string
   const { mtimeMs, size } = statSync(criu)
   const subject = `${criu} ${mtimeMs} ${size} ${release()}`
   if (known?.daemon === daemon && known.subject === subject) return known.found
-  const found = known?.subject === subject ? known.found : await check(criu)
-  writeFileSync(memo, JSON.stringify({ daemon, path, subject, found } satisfies Memo), { mode: 0o600 })
+  const { found, isAnswer } = known?.subject === subject ? { found: known.found, isAnswer: true } : await check(criu)
+  // A busy host may be too late to answer: it is asked again.
+  if (isAnswer) writeFileSync(memo, JSON.stringify({ daemon, path, subject, found } satisfies Memo), { mode: 0o600 })
   return found
 }
 
@@ -50,21 +53,22 @@ function recall(memo: string): Memo | undefined {
 
 const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()
 
-async function check(criu: string): Promise<Criu> {
+async function check(criu: string): Promise<{ found: Criu; isAnswer: boolean }> {
   const run = (argument: string) =>
     runTool(criu, [argument], { signal: AbortSignal.timeout(CHECK_TIMEOUT_MS) }).catch((error: unknown) => ({
-      code: -1,
+      code: NOT_RUN,
       stdout: '',
       stderr: String(error),
     }))
   const [{ code, stderr }, { stdout }] = await Promise.all([run('check'), run('--version')])
   const version = /Version:\s*(\S+)/.exec(stdout)?.[1]
-  if (code === 0) return { version }
+  if (code === 0) return { found: { version }, isAnswer: true }
   const said = stderr
     .split('\n')
     .find((line) => /Error|error/.test(line))
     ?.replace(/^\(\d+\.\d+\)\s*/, '')
-  return { version, missing: `CRIU does not work on this kernel: ${said ?? `criu check ended with ${code}`}` }
+  const missing = `CRIU does not work on this kernel: ${said ?? `criu check ended with ${code}`}`
+  return { found: { version, missing }, isAnswer: code !== NOT_RUN }
 }
 
 /** PATH of the process that listens on the socket. */
@@ -73,8 +77,7 @@ function daemonPath(inode: string | undefined): string | undefined {
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
       if (!readFileSync(`/proc/${pid}/comm`, 'latin1').startsWith('containerd')) continue
-      const holds = readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`)
-      if (!holds) continue
+      if (!readdirSync(`/proc/${pid}/fd`).some((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`)) continue
       const variables = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')
       return variables.find((each) => each.startsWith('PATH='))?.slice('PATH='.length) ?? ''
     } catch {
@@ -82,6 +85,15 @@ function daemonPath(inode: string | undefined): string | undefined {
     }
   }
   return undefined
+}
+
+/** A daemon at work closes descriptors while they are looked at. */
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined
+  }
 }
 
 /** proc(5), net/unix: the flag __SO_ACCEPTCON marks the socket that listens. */

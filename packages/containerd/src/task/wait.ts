@@ -1,5 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { CallContext, VMExit } from '@vmkit/core/driver'
+import type { CallOptions } from '../grpc/client.js'
+import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, type Machine, taskOf } from '../host.js'
 import { exitFrom, statusOf, timeOf } from '../inspect.js'
@@ -7,6 +9,7 @@ import { partsOfId } from '../record.js'
 
 /** A daemon needs some 50 ms to clean up after a shim that was killed. */
 const SHIM_GONE_MS = 20
+const MOST_GONE_MS = 10_000
 
 /** The exit of the run that goes on, of the last one when it is over, or of the next one when there was none. */
 export async function wait(host: Host, id: string, ctx: CallContext): Promise<VMExit> {
@@ -36,13 +39,27 @@ async function waitFor(host: Host, id: string, signal: AbortSignal) {
   const parts = partsOfId(id)
   if (!parts) return undefined
   const containerd = await host.containerd()
+  return exitOf(containerd, { containerId: parts.containerId }, { signal, vmId: id }).catch((error: unknown) => {
+    if (hasCode(error, 'NOT_FOUND')) return undefined
+    throw error
+  })
+}
+
+/** How a task, or a command in it, ended, which is awaited. @throws VMKitError `NOT_FOUND` for one that is not there any more */
+export async function exitOf(
+  containerd: Pick<Containerd, 'tasks'>,
+  target: { containerId: string; execId?: string },
+  options: CallOptions,
+): ReturnType<Containerd['tasks']['wait']> {
+  let closedAt: number | undefined
   for (;;) {
     try {
-      return await containerd.tasks.wait({ containerId: parts.containerId }, { signal, vmId: id })
+      return await containerd.tasks.wait(target, options)
     } catch (error) {
-      if (hasCode(error, 'NOT_FOUND')) return undefined
       // The daemon has lost its shim and not yet cleaned up after it, or is about to end itself: it tells which when asked again.
       if (!hasCode(error, 'BACKEND_ERROR') || !/\bttrpc: closed\b/.test(error.message)) throw error
+      closedAt ??= performance.now()
+      if (performance.now() - closedAt > MOST_GONE_MS) throw error
       await delay(SHIM_GONE_MS)
     }
   }

@@ -5,7 +5,15 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { type CallContext, type DriverImages, type ImageInfo, invalidConfig, type PullRequest, VMKitError } from '@vmkit/core/driver'
+import {
+  type CallContext,
+  type DriverImages,
+  type ImageInfo,
+  invalidConfig,
+  type PullRequest,
+  VMKitError,
+  type VMKitErrorDetails,
+} from '@vmkit/core/driver'
 import { errno, writeJson } from '@vmkit/core/state-folder'
 import type { ContainerConfig, Credentials, ImageSource } from '@vmkit/oci'
 import { DRIVER, systemError } from '../errors.js'
@@ -50,7 +58,7 @@ export async function readyImage(
   const disk = known && diskPath(host.options.cacheDir, keyOf(known.digest, bytes))
   if (disk !== undefined && (await isThere(disk))) return { ...(known as Note), disk }
   if (pull === 'never') throw notHere(reference, field)
-  return fetchImage(host, { reference, policy: 'always' }, bytes, ctx)
+  return fetchImage(host, { reference, policy: 'always' }, bytes, ctx, field)
 }
 
 /** Docker takes `UPPER/case` for a host called UPPER; whoever writes that means a repository. @throws VMKitError `INVALID_CONFIG` */
@@ -75,13 +83,14 @@ async function fetchImage(
   { reference, platform, auth }: PullRequest,
   bytes: number,
   ctx: CallContext,
+  details: VMKitErrorDetails = errors,
 ): Promise<ReadyImage & Note> {
   const { openImage } = await import('@vmkit/oci')
   const credentials = auth as Credentials | undefined
   await using source = await openImage(reference, {
     signal: ctx.signal,
     report: (progress) => ctx.report({ ...progress, phase: 'pull' }),
-    errors,
+    errors: details,
     ...(platform === undefined ? {} : { platform }),
     ...(credentials === undefined ? {} : { credentials }),
   })

@@ -201,8 +201,11 @@ export async function connectWire(peer: Peer, signal: AbortSignal): Promise<Wire
 
 function drained(socket: Socket): Promise<void> {
   return new Promise((resolve) => {
-    socket.once('drain', resolve)
-    socket.once('close', () => resolve())
+    const done = (): void => {
+      for (const event of ['drain', 'close']) socket.removeListener(event, done)
+      resolve()
+    }
+    for (const event of ['drain', 'close']) socket.once(event, done)
   })
 }
 
