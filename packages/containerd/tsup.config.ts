@@ -11,10 +11,13 @@ const minified: NonNullable<Options['esbuildPlugins']>[number] = {
   name: 'minify what is bundled',
   setup({ onEnd, esbuild }) {
     onEnd(async ({ outputFiles = [] }) => {
-      for (const file of outputFiles.filter(({ path, text }) => path.endsWith('.js') && text.includes('\n// ../../node_modules/')))
-        file.contents = Buffer.from(
-          (await esbuild.transform(file.text, { minify: true, lineLimit: 200, format: 'esm', target: 'node20' })).code,
-        )
+      for (const file of outputFiles.filter(({ path }) => path.endsWith('.js'))) {
+        // esbuild writes above each module where it is from: of that, a line for each package stays.
+        const origins = new Set(file.text.match(/^\/\/ \S*node_modules\/(?:@[^/]+\/)?[^/]+\//gm))
+        if (origins.size === 0) continue
+        const { code } = await esbuild.transform(file.text, { minify: true, lineLimit: 200, format: 'esm', target: 'node20' })
+        file.contents = Buffer.from(`${code}\n${[...origins].join('\n')}\n`)
+      }
     })
   },
 }
