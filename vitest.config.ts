@@ -12,6 +12,8 @@ const projects = ['packages', 'examples', 'tests']
 
 export default defineConfig({
   test: {
+    // The files of a package share its engines, with fixed names, whole lists and outages; so they take turns, however many cores there are.
+    fileParallelism: false,
     projects: projects.map((name) => ({
       test: {
         name,

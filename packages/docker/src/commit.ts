@@ -1,8 +1,9 @@
 import type { CallContext } from '@vmkit/core/driver'
 import type { Engine } from './engine.js'
 import { abortReason, hasCode } from './errors.js'
+import { listImages } from './image-list.js'
 import { LABEL } from './labels.js'
-import { type Machines, type Place, unaborted } from './machines.js'
+import type { Machines, Place } from './machines.js'
 import type { ContainerInspect, ImageListEntry } from './wire.js'
 
 const EXPIRES = 'vmkit.expires'
@@ -61,8 +62,7 @@ export async function commit(
 
 /** Also one without a name: the engine names an image after it has made it. */
 function imagesOf(engine: Engine, key: string): Promise<ImageListEntry[]> {
-  const filters = JSON.stringify({ label: [`${LABEL.snapshotKey}=${key}`] })
-  return engine.json({ method: 'GET', path: '/images/json', query: { filters }, signal: unaborted().signal })
+  return listImages(engine, { filters: { label: [`${LABEL.snapshotKey}=${key}`] } })
 }
 
 async function removed(engine: Engine, image: string): Promise<void> {

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
-import { Agent } from 'node:http'
+import { Agent, type ClientRequest } from 'node:http'
 import { Agent as TlsAgent } from 'node:https'
+import type { Socket } from 'node:net'
 import { inspect } from 'node:util'
 import { VMKitError } from '@vmkit/core'
 import Docker from 'dockerode'
@@ -12,9 +13,32 @@ export interface Modem {
   dial(options: Record<string, unknown>, callback: (error: Error | null, result: unknown) => void): void
 }
 
-// The modem formats every request for its debug log, the whole agent with its sockets included, even when nobody listens.
-function quiet<A extends Agent>(agent: A): A {
-  return Object.assign(agent, { [inspect.custom]: () => 'Agent' })
+/** For as long a connection waits for its next request. Docker 20.10 ends it after five minutes: a request that meets that is lost. */
+const IDLE_MS = 60_000
+
+/** What the agent of Node is told of its connections. */
+interface Keeper {
+  keepSocketAlive(socket: Socket): unknown
+  reuseSocket(socket: Socket, request: ClientRequest): void
+}
+
+function adapted<A extends Agent>(agent: A): A {
+  const keep = agent.keepSocketAlive.bind(agent)
+  const reuse = agent.reuseSocket.bind(agent)
+  const keeper: Keeper = {
+    keepSocketAlive(socket) {
+      const isKept = keep(socket)
+      // The agent destroys one that it keeps when this is over.
+      socket.setTimeout(IDLE_MS)
+      return isKept
+    },
+    reuseSocket(socket, request) {
+      socket.setTimeout(0)
+      reuse(socket, request)
+    },
+  }
+  // The modem formats every request for its debug log, the whole agent with its sockets included, even when nobody listens.
+  return Object.assign(agent, keeper, { [inspect.custom]: () => 'Agent' })
 }
 
 /** What sends requests to this endpoint, and the connections that it keeps. */
@@ -37,17 +61,17 @@ export async function dialer(endpoint: Endpoint): Promise<{ modem: Modem; agent:
     agent,
   })
   if (endpoint.target.startsWith('unix://'))
-    return make({ socketPath: endpoint.target.slice('unix://'.length) }, quiet(new Agent({ keepAlive: true })))
+    return make({ socketPath: endpoint.target.slice('unix://'.length) }, adapted(new Agent({ keepAlive: true })))
   if (url.protocol === 'ssh:') {
     const { SshAgent } = await import('./ssh.js')
     const user = decodeURIComponent(url.username) || undefined
     const agent = new SshAgent({ host: url.hostname, user, port: url.port || undefined, config: endpoint.sshConfig })
-    return make({ host: 'docker', port: 80 }, quiet(agent))
+    return make({ host: 'docker', port: 80 }, adapted(agent))
   }
   const tls = endpoint.tls ?? (url.protocol === 'https:' ? { verify: true } : undefined)
-  if (!tls) return make({ host: url.hostname, port: url.port || 2375 }, quiet(new Agent({ keepAlive: true })))
+  if (!tls) return make({ host: url.hostname, port: url.port || 2375 }, adapted(new Agent({ keepAlive: true })))
   const [ca, cert, key] = await Promise.all((['ca', 'cert', 'key'] as const).map((name) => certificate(endpoint, name, tls[name])))
-  const agent = quiet(new TlsAgent({ keepAlive: true, ca, cert, key, rejectUnauthorized: tls.verify }))
+  const agent = adapted(new TlsAgent({ keepAlive: true, ca, cert, key, rejectUnauthorized: tls.verify }))
   return make({ host: url.hostname, port: url.port || 2376, protocol: 'https', ca, cert, key }, agent)
 }
 

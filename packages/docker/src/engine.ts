@@ -12,6 +12,8 @@ import type { EngineVersion } from './wire.js'
 /** The newest Engine API this driver was written for; the engine may be older or newer. */
 const OUR_API = '1.51'
 const CONNECT_TIMEOUT_MS = 3000
+// A login, and a program that starts there. ssh itself gives up after 30 s, and says why.
+const SSH_CONNECT_TIMEOUT_MS = 35_000
 
 export interface EngineRequest {
   method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE'
@@ -88,7 +90,8 @@ async function search(options: DockerOptions, agents: Set<Agent>): Promise<Engin
   const failures: VMKitError[] = []
   for (const endpoint of candidateEndpoints(options)) {
     try {
-      return await connect(endpoint, agents, options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS)
+      const patience = endpoint.target.startsWith('ssh:') ? SSH_CONNECT_TIMEOUT_MS : CONNECT_TIMEOUT_MS
+      return await connect(endpoint, agents, options.connectTimeoutMs ?? patience)
     } catch (error) {
       const failure = transportError(error, endpoint.target)
       failures.push(failure)

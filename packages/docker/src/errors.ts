@@ -27,8 +27,9 @@ const ROWS: readonly Row[] = [
     code: 'IMAGE_NOT_FOUND',
   },
   { status: 404, words: /image .* not found/i, code: 'IMAGE_NOT_FOUND' },
-  // Podman, of an image that is being removed at this moment.
+  // Of an image that is being removed at this moment: Podman, and Docker.
   { status: 500, words: /ImageData to ImageInspect.*layer not known/i, code: 'IMAGE_NOT_FOUND' },
+  { status: 500, words: /^layer does not exist$|failed to get digest sha256:.*no such file/i, code: 'IMAGE_NOT_FOUND' },
   { words: /container name .*already in use|already in use, cannot rename/i, code: 'ALREADY_EXISTS' },
   { words: /volume .*already exists|network with name .* already exists|network name .* already used/i, code: 'ALREADY_EXISTS' },
   {

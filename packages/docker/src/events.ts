@@ -95,7 +95,7 @@ async function toEvent(
   }
 }
 
-/** The container knows more than the event, unless it is gone or runs again. */
+/** The container knows more than the event, unless it is gone, or runs or has ended again. */
 async function exitOfEvent(
   id: string,
   attributes: Record<string, string>,
@@ -111,5 +111,6 @@ async function exitOfEvent(
       throw error
     },
   )
-  return known ?? exitFrom(Number(attributes.exitCode), sawOom ? true : null, at)
+  const isOfThisEnd = known?.code === Number(attributes.exitCode) && known.at !== null && known.at <= at
+  return isOfThisEnd ? known : exitFrom(Number(attributes.exitCode), sawOom ? true : null, at)
 }

@@ -12,21 +12,19 @@ const PAUSE_MS = [2, 4, 8, 16, 32, 64, 125, 250, 500, 1000, 1000, 1000]
 /**
  * The Engine API cannot signal an exec. Its processes are found by the mark in their environment, which children inherit
  * also when their parent is gone: through this host's /proc where the engine is local and /proc may be read, else by a
- * shell as root inside the container. Repeats until the command is over, because a process may fork in between.
+ * shell as root inside the container. Repeats until the command is over, because a process may fork in between, and once
+ * more then: of a child that it left, nothing else tells.
  */
 export async function killMarked(place: Place, mark: string, signal: string, isOver: () => Promise<boolean>): Promise<void> {
   const needle = `${EXEC_MARK}=${mark}`
   const once = signal !== 'SIGKILL'
+  const { isLocal } = place.engine
   for (const pause of PAUSE_MS) {
-    const hit = (place.engine.isLocal && (await killOnHost(needle, signal)) > 0) || (await killInside(place, needle, signal, isOver))
-    if (hit && once) return
-    if (!hit && (await isOver())) return
+    const wasOver = await isOver()
+    const hit =
+      (isLocal && (await killOnHost(needle, signal)) > 0) || (!(isLocal && wasOver) && (await killInside(place, needle, signal, isOver)))
+    if (hit ? once : wasOver) return
     await new Promise((resolve) => setTimeout(resolve, pause))
-    if (await isOver()) {
-      // The command is over; a child that it left may not be.
-      if (place.engine.isLocal) await killOnHost(needle, signal)
-      return
-    }
   }
   throw new VMKitError('GUEST_ERROR', `The command does not end on ${signal}`, { driver: 'docker', vmId: place.id, operation: 'exec' })
 }

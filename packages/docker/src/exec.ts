@@ -1,14 +1,12 @@
 import { VMKitError } from '@vmkit/core'
 import type { CallContext, ExecExit, ExecRequest, ExecSession, TerminalSize } from '@vmkit/core/driver'
 import { hasCode } from './errors.js'
+import { EXIT_POLL_MS, exitOf, inspectExec, requireStart } from './exec-end.js'
 import { EXEC_MARK, killMarked } from './exec-kill.js'
 import type { Machines, Place } from './machines.js'
 import { rawSession, untilReset } from './session.js'
-import type { ExecInspect } from './wire.js'
 
 const CONSOLE_SIZE_API = '1.42'
-/** The engine closes the streams a moment before it knows the exit code; it has no event that is not also a race. */
-const EXIT_POLL_MS = [1, 2, 4, 8, 16, 32, 64, 125, 250, 500, 1000, 1000, 1000]
 
 /** Runs a command, with its streams. Its environment carries a mark by which it is found, with its children, to be killed. */
 export async function execStream(machines: Machines, id: string, request: ExecRequest, ctx: CallContext): Promise<ExecSession> {
@@ -52,11 +50,18 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
   })
 
   let exit: ExecExit | undefined
-  const atEnd = async () => {
-    exit = await exitOf(place, Id)
+  let isLeft = false
+  const atEnd = async (words: string) => {
+    exit = await exitOf(machines, place, Id, () => isLeft || ctx.signal.aborted)
+    await requireStart(machines, place, Id, exit, words)
   }
   const session = rawSession(socket, tty !== undefined, atEnd, engine.isPodman && engine.isLocal ? untilReset(socket) : socket)
-  const isOver = async (): Promise<boolean> => exit !== undefined || !(await inspectExec(place, Id)).Running
+  const isOver = async (): Promise<boolean> => {
+    if (exit !== undefined) return true
+    const { Running, ExitCode } = await inspectExec(place, Id)
+    // Without a code it has not even begun.
+    return !Running && ExitCode !== null
+  }
 
   if (tty && !engine.atLeast(CONSOLE_SIZE_API)) await firstSize(place, Id, tty)
   return {
@@ -75,32 +80,11 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
       try {
         if (exit === undefined) await killMarked(place, mark, 'SIGKILL', isOver)
       } finally {
+        isLeft = true
         session.destroy()
       }
     },
   }
-}
-
-function inspectExec({ engine, id }: Place, execId: string): Promise<ExecInspect> {
-  return engine.json<ExecInspect>({
-    method: 'GET',
-    path: `/exec/${execId}/json`,
-    context: { vmId: id, operation: 'exec' },
-  })
-}
-
-async function exitOf(place: Place, execId: string): Promise<ExecExit> {
-  for (const delay of EXIT_POLL_MS) {
-    const { Running, ExitCode } = await inspectExec(place, execId)
-    // The engine tells a code only: a death by signal looks like an exit with 128 + its number.
-    if (!Running && ExitCode !== null) return { exitCode: ExitCode, signal: null }
-    await new Promise((resolve) => setTimeout(resolve, delay))
-  }
-  throw new VMKitError('BACKEND_ERROR', 'The engine closed the streams of a command and never told how it ended', {
-    driver: 'docker',
-    vmId: place.id,
-    operation: 'exec',
-  })
 }
 
 async function resize({ engine, id }: Place, execId: string, { columns, rows }: TerminalSize): Promise<void> {

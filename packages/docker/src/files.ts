@@ -9,6 +9,8 @@ import { spool } from './spool.js'
 import { loadTar } from './tar.js'
 
 const MOST_LINKS = 40
+/** Bytes that an engine reads of a body that it refuses; with more it hangs up, and its answer may be lost. */
+const MOST_UNREAD = 2 ** 17
 
 /** What the engine says of a path, in the header `X-Docker-Container-Path-Stat`. */
 interface PathStat {
@@ -138,13 +140,18 @@ export async function writeFile(
     if (entry) spooled.read().pipe(entry)
     return put(found, base, Readable.from(pack, { objectMode: false }), ctx)
   }
-  try {
-    await upload(parent, [])
-  } catch (error) {
-    if (!hasCode(error, 'NOT_FOUND')) throw error
-    const existing = await nearestFolder(found, parent, ctx)
-    await upload(existing.path, existing.missing)
+  if (spooled.size <= MOST_UNREAD) {
+    const isDone = await upload(parent, []).then(
+      () => true,
+      (error: unknown) => {
+        if (hasCode(error, 'NOT_FOUND')) return false
+        throw error
+      },
+    )
+    if (isDone) return
   }
+  const existing = await nearestFolder(found, parent, ctx)
+  await upload(existing.path, existing.missing)
 }
 
 function prefixes(names: readonly string[]): string[] {

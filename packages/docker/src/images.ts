@@ -6,12 +6,13 @@ import { type CallContext, type DriverImages, type ImageInfo, invalidConfig, typ
 import { buildImage } from './build.js'
 import type { Engine } from './engine.js'
 import { hasCode, transportError } from './errors.js'
+import { listImages } from './image-list.js'
 import type { Machines } from './machines.js'
 import type { DockerOptions } from './options.js'
 import { followProgress } from './progress.js'
 import { authHeader } from './registry-auth.js'
 import { isSnapshotReference } from './snapshot-images.js'
-import { type ImageInspect, type ImageListEntry, timeOf } from './wire.js'
+import { type ImageInspect, timeOf } from './wire.js'
 
 export type RegistryAccess = DockerOptions['registries']
 
@@ -31,7 +32,7 @@ export function dockerImages(machines: Machines, registries: RegistryAccess): Re
     },
     async list(ctx) {
       const engine = await machines.engine(ctx)
-      const images = await engine.json<ImageListEntry[]>({ method: 'GET', path: '/images/json', signal: ctx.signal })
+      const images = await listImages(engine, ctx)
       return images.flatMap(({ Id, RepoTags, Size, Created }) =>
         (RepoTags ?? [])
           .filter((reference) => reference !== '<none>:<none>' && !isSnapshotReference(reference))

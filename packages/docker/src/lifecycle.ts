@@ -1,12 +1,11 @@
 import { VMKitError } from '@vmkit/core'
-import { type CallContext, limitOf, type MachineConfig, type StopOptions, type VMExit } from '@vmkit/core/driver'
+import { type CallContext, limitOf, type MachineConfig, type StopOptions } from '@vmkit/core/driver'
+import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
 import { withField } from './fields.js'
-import { exitFrom, exitOf } from './inspect.js'
 import { configOf } from './labels.js'
-import { type Machines, notFound, type Place } from './machines.js'
+import type { Machines, Place } from './machines.js'
 import { imagesToClean } from './snapshot-images.js'
-import { timeOf } from './wire.js'
 
 const NOT_MODIFIED = 304
 const CONFLICT = 409
@@ -112,92 +111,31 @@ export async function kill(machines: Machines, id: string, signal: string, ctx: 
 export async function remove(machines: Machines, id: string, force: boolean, ctx: CallContext): Promise<void> {
   const { engine, path, facts } = await machines.find(id, ctx)
   const cleanUp = imagesToClean(engine, facts, ctx)
-  try {
-    // Podman's own force begins with the stop signal, and waits ten seconds for it. What is wrong beside, the removal tells.
-    if (engine.isPodman && force) await engine.json({ method: 'POST', path: `${path}/kill`, signal: ctx.signal }).catch(() => {})
-    await engine.json({ method: 'DELETE', path, query: { force, v: true }, signal: ctx.signal, context: { vmId: id } })
-  } catch (error) {
-    if (!/already in progress/i.test((error as Error).message)) throw error
-    // Another caller removes it: done when it is gone.
-    await engine
-      .json({ method: 'POST', path: `${path}/wait`, query: { condition: 'removed' }, signal: ctx.signal })
-      .catch((late: unknown) => {
-        if (!hasCode(late, 'NOT_FOUND')) throw late
-      })
+  // Podman's own force begins with the stop signal, and waits ten seconds for it. What is wrong beside, the removal tells.
+  if (engine.isPodman && force) await engine.json({ method: 'POST', path: `${path}/kill`, signal: ctx.signal }).catch(() => {})
+  for (let isAnothers = false; ; isAnothers = true) {
+    try {
+      await engine.json({ method: 'DELETE', path, query: { force, v: true }, signal: ctx.signal, context: { vmId: id } })
+      break
+    } catch (error) {
+      if (isAnothers && hasCode(error, 'NOT_FOUND')) break
+      if (!/already in progress/i.test((error as Error).message)) throw error
+      await othersRemoval(engine, path, ctx)
+    }
   }
   machines.forget(id)
   await cleanUp()
 }
 
-/** Two calls for a machine that has run: the engine's `not-running` cannot miss its end, and the details are asked for after it. */
-export async function wait(machines: Machines, id: string, ctx: CallContext): Promise<VMExit> {
-  if (!machines.hasRun(id)) {
-    const { State } = await machines.inspect(id, ctx)
-    const known = exitOf(State)
-    if (known) return known
-    if (!State.Running) return nextExit(machines, id, ctx)
-  }
-  const { engine, path } = await machines.at(id, ctx)
-  const { StatusCode } = await engine.json<{ StatusCode: number }>({
-    method: 'POST',
-    path: `${path}/wait`,
-    query: { condition: 'not-running' },
-    signal: ctx.signal,
-    context: { vmId: id },
-  })
-  return exitNow(machines, id, StatusCode, ctx)
-}
+// How a removal fails, and one that was over when the wait began, is no event of the engine.
+const LOOK_AGAIN_MS = 1000
 
-/** What the engine keeps of the exit that its wait has told. */
-async function exitNow(machines: Machines, id: string, code: number, ctx: CallContext): Promise<VMExit> {
-  const container = await machines.inspect(id, ctx).catch((error: unknown) => {
-    if (hasCode(error, 'NOT_FOUND')) return undefined
-    throw error
-  })
-  const complete = container && exitOf(container.State)
-  return complete ?? exitFrom(code, null, container ? timeOf(container.State.FinishedAt) : null)
-}
-
-/** For one that has not run yet: the engine's wait is armed before the state is read, so that an exit in between is not missed. */
-async function nextExit(machines: Machines, id: string, ctx: CallContext): Promise<VMExit> {
-  const { engine, path } = await machines.at(id, ctx)
-  const controller = new AbortController()
-  const signal = AbortSignal.any([ctx.signal, controller.signal])
-  const arm = (condition: string) =>
-    engine.stream({ method: 'POST', path: `${path}/wait`, query: { condition }, signal, context: { vmId: id } })
-  const armed = arm('next-exit')
-  armed.catch(() => {})
-  try {
-    // Docker answers with headers once the wait is armed; Podman only at the end, so there the order of sending must do.
-    if (!engine.isPodman) await armed
-    const before = await machines.inspect(id, ctx)
-    const known = exitOf(before.State)
-    if (known) return known
-    const exit = armed.then((answer) => bodyOf<{ StatusCode: number }>(answer))
-    exit.catch(() => {})
-    const result = before.State.Running ? await exit : await exitOrRemoval(exit, arm('removed').then(bodyOf))
-    if (!result) throw notFound(id)
-    return await exitNow(machines, id, result.StatusCode, ctx)
-  } finally {
-    controller.abort()
-  }
-}
-
-async function bodyOf<T>(answer: AsyncIterable<Uint8Array>): Promise<T> {
-  const chunks: Uint8Array[] = []
-  for await (const chunk of answer) chunks.push(chunk)
-  return JSON.parse(Buffer.concat(chunks).toString('utf8')) as T
-}
-
-/** One that never ran and is removed would keep the wait for its exit open for ever. */
-async function exitOrRemoval<T>(exit: Promise<T>, removal: Promise<unknown>): Promise<T | undefined> {
-  const removed = removal.then(
-    () => undefined,
-    (error: unknown) => {
-      if (!hasCode(error, 'NOT_FOUND')) throw error
-      return undefined
-    },
-  )
-  removed.catch(() => {})
-  return Promise.race([exit, removed])
+/** Resolves when another caller's removal is over; it may have failed, and it may go on when this says so. */
+async function othersRemoval(engine: Engine, path: string, ctx: CallContext): Promise<void> {
+  using limit = limitOf(ctx.signal, LOOK_AGAIN_MS)
+  await engine
+    .json({ method: 'POST', path: `${path}/wait`, query: { condition: 'removed' }, signal: limit.signal })
+    .catch((error: unknown) => {
+      if (!limit.isOver() && !hasCode(error, 'NOT_FOUND')) throw error
+    })
 }

@@ -5,11 +5,12 @@ import { engineFinder } from './engine.js'
 import { readEvents } from './events.js'
 import { infoOf, statusOf, summaryOf } from './inspect.js'
 import { nameOf } from './labels.js'
-import { kill, remove, start, stop, wait } from './lifecycle.js'
+import { kill, remove, start, stop } from './lifecycle.js'
 import { type Machines, machines as machinesOf } from './machines.js'
 import { refOf } from './missing.js'
 import type { DockerOptions } from './options.js'
 import { probe } from './probe.js'
+import { wait } from './wait.js'
 
 type Operations = DriverOperations<typeof capabilities> & Required<Pick<VMDriver, 'find' | 'close'>>
 

@@ -22,7 +22,7 @@ export interface DockerOptions {
   sshConfig?: string
   /** Credentials by registry host, before those of the Docker config file. */
   registries?: Readonly<Record<string, RegistryAuth>>
-  /** How long a candidate endpoint may take to answer while the engine is looked for. Default 3000. */
+  /** How long a candidate endpoint may take to answer while the engine is looked for. Default 3000; 35000 for `ssh://`. */
   connectTimeoutMs?: number
 }
 

@@ -15,11 +15,16 @@ export interface RawSession {
   destroy(): void
 }
 
-/** `atEnd` runs before readers see the end, and makes them fail when it throws: a clean end may be a dying engine. */
+const MOST_WORDS = 2048
+
+/**
+ * `atEnd` runs before readers see the end, and makes them fail when it throws: a clean end may be a dying engine. It is told how
+ * the output began, which may be what the engine has to say.
+ */
 export function rawSession(
   socket: Duplex,
   tty: boolean,
-  atEnd: () => Promise<void>,
+  atEnd: (words: string) => Promise<void>,
   chunks: AsyncIterable<Uint8Array> = socket,
 ): RawSession {
   let hasReader = false
@@ -34,11 +39,13 @@ export function rawSession(
   const output = channel<OutputChunk>({ capacity: CHUNKS_HELD, onClose: () => startDropping() })
 
   const closed = (async () => {
+    let words: string | undefined
     try {
       for await (const chunk of tty ? terminal(chunks) : frames(chunks)) {
+        words ??= Buffer.from(chunk.data.subarray(0, MOST_WORDS)).toString('utf8')
         if (!dropping) await Promise.race([output.write(chunk), dropped])
       }
-      await atEnd()
+      await atEnd(words ?? '')
       output.end()
     } catch (error) {
       output.end(error)

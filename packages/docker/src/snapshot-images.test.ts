@@ -1,7 +1,7 @@
 import { VMKitError } from '@vmkit/core'
 import { describe, expect, it } from 'vitest'
 import type { Engine } from './engine.js'
-import { dropSnapshotImage } from './snapshot-images.js'
+import { dropSnapshotImage, imagesToClean } from './snapshot-images.js'
 
 const SNAPSHOT = 'vmkit-snapshot/u:one'
 const BASE = 'vmkit-base/1:kept'
@@ -48,6 +48,17 @@ describe('a snapshot that goes', () => {
     }
     await drop(engine)
     expect([...state.names]).toEqual([BASE])
+  })
+
+  it('goes with its last machine also when it lost both names at the same moment', async () => {
+    const asked: string[] = []
+    const json = async ({ method, path }: { method: string; path: string }) => {
+      asked.push(`${method} ${path}`)
+      return method === 'GET' ? { Id: 'sha256:1', RepoTags: [], Comment: SNAPSHOT } : undefined
+    }
+    const machine = { uid: undefined, isBased: true, image: 'sha256:1' }
+    await imagesToClean({ json } as unknown as Engine, machine, { signal: new AbortController().signal })()
+    expect(asked).toEqual(['GET /images/sha256:1/json', 'DELETE /images/sha256:1'])
   })
 
   it('takes its data along when the last of them goes in the middle', async () => {

@@ -1,6 +1,7 @@
 import type { CallContext } from '@vmkit/core/driver'
 import type { Engine } from './engine.js'
 import { hasCode } from './errors.js'
+import { listImages } from './image-list.js'
 import type { Facts } from './machines.js'
 import type { ImageInspect, ImageListEntry } from './wire.js'
 
@@ -36,8 +37,7 @@ export async function snapshotImages(
   uid: string,
   { signal }: Pick<CallContext, 'signal'>,
 ): Promise<(ImageListEntry & { tag: string; reference: string })[]> {
-  const filters = JSON.stringify({ reference: [`${snapshotRepo(uid)}:*`] })
-  const images = await engine.json<ImageListEntry[]>({ method: 'GET', path: '/images/json', query: { filters }, signal })
+  const images = await listImages(engine, { filters: { reference: [`${snapshotRepo(uid)}:*`] }, signal })
   const prefix = `${snapshotRepo(uid)}:`
   return images.flatMap((image) =>
     (image.RepoTags ?? [])
@@ -102,10 +102,11 @@ export function imagesToClean(
 
 async function dropBase(engine: Engine, image: string, { signal }: Pick<CallContext, 'signal'>): Promise<void> {
   try {
-    const { RepoTags } = await engine.json<ImageInspect>({ method: 'GET', path: `/images/${image}/json`, signal })
-    for (const reference of RepoTags ?? []) {
-      if (withoutRegistry(reference).startsWith(BASES)) await engine.json({ method: 'DELETE', path: `/images/${reference}`, signal })
-    }
+    const { RepoTags, Comment } = await engine.json<ImageInspect>({ method: 'GET', path: `/images/${image}/json`, signal })
+    const names = (RepoTags ?? []).filter((reference) => withoutRegistry(reference).startsWith(BASES))
+    // Two that each took one of its last two names away at the same moment left it without any.
+    if ((RepoTags ?? []).length === 0 && isSnapshotReference(Comment ?? '')) names.push(image)
+    for (const reference of names) await engine.json({ method: 'DELETE', path: `/images/${reference}`, signal })
   } catch (error) {
     // Another child still stands on it, or it is gone already.
     if (!hasCode(error, 'CONFLICT', 'INVALID_STATE', 'NOT_FOUND', 'IMAGE_NOT_FOUND')) throw error

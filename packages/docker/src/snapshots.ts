@@ -88,22 +88,28 @@ async function restoreDisk(machines: Machines, id: string, tag: string, ctx: Cal
   const earlier = Object.keys(container.Config.Labels ?? {}).filter((key) => key.startsWith(LABEL.previous))
   const extraLabels = Object.fromEntries([...earlier, `${LABEL.previous}${id}`].map((key) => [key, 'true']))
   const containerName = `${config.name}.${crypto.randomUUID().slice(0, 8)}`
-  const next = await createContainer(engine, undefined, config, ctx, {
-    containerName,
-    image,
-    uid,
-    extraLabels: { ...extraLabels, [LABEL.replaces]: id, [LABEL.waitsAs]: containerName, [LABEL.restoredFrom]: tag },
-    skipFiles: true,
-  })
+  const next = await fromSnapshot(id, tag, () =>
+    createContainer(engine, undefined, config, ctx, {
+      containerName,
+      image,
+      uid,
+      extraLabels: { ...extraLabels, [LABEL.replaces]: id, [LABEL.waitsAs]: containerName, [LABEL.restoredFrom]: tag },
+      skipFiles: true,
+    }),
+  )
   // From here on it goes through: half a restore would be worse than a late one.
   const { signal } = unaborted()
   try {
     await engine.json({ method: 'DELETE', path: `/containers/${id}`, query: { force: true, v: true }, signal, context: { vmId: id } })
   } catch (error) {
-    if (!hasCode(error, 'NOT_FOUND')) {
-      await engine.json({ method: 'DELETE', path: `/containers/${next}`, query: { force: true, v: true }, signal }).catch(() => {})
-      throw error
-    }
+    // Also when another process has deleted it, or restored it, in the middle: this one then has nothing to replace.
+    await engine.json({ method: 'DELETE', path: `/containers/${next}`, query: { force: true, v: true }, signal }).catch(() => {})
+    throw hasCode(error, 'NOT_FOUND')
+      ? await machines.inspect(id, unaborted()).then(
+          () => error,
+          (gone: unknown) => gone,
+        )
+      : error
   }
   machines.forget(id)
   await engine.json({ method: 'POST', path: `/containers/${next}/rename`, query: { name: config.name }, signal, context: { vmId: next } })
@@ -118,7 +124,14 @@ export async function clone(machines: Machines, id: string, { tag, name, labels 
   const own = Object.fromEntries(Object.entries(config.labels).filter(([key]) => !key.startsWith('vmkit.')))
   const { ttl: _ttl, ...lasting } = config
   const made = { ...lasting, name, labels: { ...own, ...labels } }
-  return refOf(await createContainer(engine, undefined, made, ctx, { image, skipFiles: true }), made)
+  return refOf(await fromSnapshot(id, tag, () => createContainer(engine, undefined, made, ctx, { image, skipFiles: true })), made)
+}
+
+/** The snapshot may go after it was found. */
+async function fromSnapshot(id: string, tag: string, create: () => Promise<string>): Promise<string> {
+  return create().catch((error: unknown) => {
+    throw hasCode(error, 'IMAGE_NOT_FOUND') ? noSnapshot(id, tag) : error
+  })
 }
 
 interface Subject {
@@ -147,6 +160,10 @@ async function findCheckpoint(place: Place, tag: string, ctx: CallContext) {
 
 async function requireImage(engine: Engine, uid: string, id: string, tag: string, ctx: CallContext) {
   const found = await findImage(engine, uid, tag, ctx)
-  if (!found) throw new VMKitError('NOT_FOUND', `There is no snapshot ${tag}`, { driver: 'docker', vmId: id })
+  if (!found) throw noSnapshot(id, tag)
   return found
+}
+
+function noSnapshot(id: string, tag: string): VMKitError {
+  return new VMKitError('NOT_FOUND', `There is no snapshot ${tag}`, { driver: 'docker', vmId: id })
 }

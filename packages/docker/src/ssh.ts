@@ -42,6 +42,7 @@ export class SshAgent extends Agent {
 /** The standard streams of an ssh as a socket; with those methods of sockets that an agent calls. */
 class SshConnection extends Duplex {
   readonly #ssh: ChildProcessWithoutNullStreams
+  #idle: NodeJS.Timeout | undefined
 
   constructor(ssh: ChildProcessWithoutNullStreams, host: string) {
     super({ allowHalfOpen: true })
@@ -74,6 +75,7 @@ class SshConnection extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    clearTimeout(this.#idle)
     this.#ssh.kill()
     done(error)
   }
@@ -86,7 +88,9 @@ class SshConnection extends Duplex {
     return this
   }
 
-  setTimeout(): this {
+  setTimeout(ms: number): this {
+    clearTimeout(this.#idle)
+    if (ms > 0) this.#idle = setTimeout(() => this.emit('timeout'), ms).unref()
     return this
   }
 

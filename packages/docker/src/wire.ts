@@ -99,6 +99,8 @@ export interface ImageInspect {
   RepoDigests?: string[] | null
   Size: number
   Created: string
+  /** That of the commit which made it. */
+  Comment?: string
   Config?: { Labels?: Record<string, string> | null } | null
 }
 

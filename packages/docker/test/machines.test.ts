@@ -21,6 +21,9 @@ import {
   why,
 } from './support.js'
 
+/** What the system closes or ends in its own time. */
+const SOON = { timeout: 10_000 }
+
 const hasCrun = requireEngine() && Object.hasOwn(await runtimesOfEngine(), 'crun')
 
 describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
@@ -159,6 +162,44 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
     expect(await snapshotReferences()).toEqual(before)
   })
 
+  it('is restored once when two apps do it at the same moment, and no container is left beside it', async () => {
+    const others = managerOf()
+    const vm = await handle().create(idle(), { onDispose: 'detach' })
+    await vm.snapshot('clean')
+    for (let round = 0; round < 5; round += 1) {
+      const again = await others.driver('docker').get(vm.id)
+      const outcomes = await Promise.all([vm, again].map((each) => each.restore('clean').catch((error: VMKitError) => error.code)))
+      expect(outcomes).toContain(undefined)
+      for (const code of outcomes) expect([undefined, 'NOT_FOUND', 'CONFLICT']).toContain(code)
+      expect((await containerNames()).filter((name) => name.startsWith(`/${vm.name}`))).toEqual([`/${vm.name}`])
+      if (outcomes[0] !== undefined) break
+    }
+    await (await handle().get(vm.name)).delete()
+    await others.close()
+  })
+
+  it('has no exit when it never ran and somebody else removes it', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      const vm = await handle().create(idle(), { onDispose: 'detach' })
+      const waiting = vm.wait()
+      waiting.catch(() => {})
+      await vm.info()
+      await raw(socketPath as string, 'DELETE', `/containers/${vm.id}?force=1`)
+      await expect(waiting).rejects.toMatchObject({ code: 'NOT_FOUND' })
+    }
+    const ran = await handle().create(idle({ command: ['sh', '-c', 'exec sleep 1000'] }), { onDispose: 'detach' })
+    const exit = ran.wait()
+    await ran.start()
+    await raw(socketPath as string, 'DELETE', `/containers/${ran.id}?force=1`)
+    expect((await exit).code).toBe(137)
+  })
+
+  it('tells how a command ended that had closed its output long before', async () => {
+    await using vm = await handle().create(idle())
+    await vm.start()
+    expect((await vm.exec(['sh', '-c', 'exec >/dev/null 2>&1; sleep 6; exit 3'])).exitCode).toBe(3)
+  })
+
   it('ends a timed-out command with its children on an engine that is not local', async () => {
     await using proxy = await disposable(tcpProxy())
     const remote = managerOf({ host: proxy.host })
@@ -171,7 +212,7 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
     expect(stdout).not.toContain('sleep 1000')
     expect((await vm.info()).addresses).toEqual([])
     await remote.close()
-    await vi.waitFor(() => expect(proxy.sockets.size).toBe(0))
+    await vi.waitFor(() => expect(proxy.sockets.size).toBe(0), SOON)
   })
 
   it('finds the engine by DOCKER_HOST, and lists what it tried when there is none', async () => {
@@ -223,7 +264,7 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
     await vi.waitFor(() => {
       expect(openSockets()).toBeLessThanOrEqual(before[0])
       expect(openFiles()).toBeLessThanOrEqual(before[1])
-    })
+    }, SOON)
   }, 300_000)
 
   it.skipIf(!hasCrun)(

@@ -159,7 +159,7 @@ describe.skipIf(!requireEngine() || !hasSshd || !isRoot)(`an engine behind ssh${
     await manager.driver('docker').list()
     expect((await children()).length).toBeGreaterThan(before.length)
     await manager.close()
-    await vi.waitFor(async () => expect(await children()).toEqual(before))
+    await vi.waitFor(async () => expect(await children()).toEqual(before), { timeout: 10_000 })
   })
 
   it('is refused when its key is not known here', async () => {

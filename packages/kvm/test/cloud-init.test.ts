@@ -73,13 +73,14 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
     const vm = await machines.create({ name: 'agent', memory: '256MiB', disk: { image: disk }, kernel })
     await vm.start()
     if (!vm.supports('exec') || !vm.supports('files')) throw new Error('a disk machine has exec and files by its guest agent')
-    await vi.waitFor(() => vm.exec(['true']), { timeout: 60_000 })
+    // An emulated Debian takes 15 s to get there, and several times that beside other work.
+    await vi.waitFor(() => vm.exec(['true']), { timeout: 180_000 })
     return vm
   }
   let booted: ReturnType<typeof boot> | undefined
   const debian = () => (booted ??= boot())
 
-  it('runs commands by its guest agent', { timeout: 120_000 }, async () => {
+  it('runs commands by its guest agent', { timeout: 300_000 }, async () => {
     const vm = await debian()
     expect(vm.supports('exec.tty')).toBe(false)
     const startedAt = Date.now()
@@ -177,7 +178,7 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
     const copy = await vm.clone('held', { name: 'held' })
     await copy.start()
     if (!copy.supports('exec')) throw new Error('it has exec as its origin has')
-    await vi.waitFor(() => copy.exec(['true']), { timeout: 60_000 })
+    await vi.waitFor(() => copy.exec(['true']), { timeout: 180_000 })
     expect(await copy.exec(['sh', '-c', 'cat /etc/late; ls /etc/after'])).toMatchObject({ stdout: 'written\n', exitCode: 2 })
     await copy.delete({ force: true })
   })

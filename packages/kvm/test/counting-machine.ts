@@ -1,5 +1,5 @@
 /** A machine of the driver that runs the counting guest. */
-import { readFileSync } from 'node:fs'
+import { appendFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type CallContext, type MachineConfig, VMKitError } from '@vmkit/core/driver'
 import { untilChange } from '@vmkit/core/state-folder'
@@ -81,6 +81,12 @@ function machineConfig(name: string, options: Record<string, unknown> = {}): Mac
 /** All that it has said, over all runs. */
 export function said({ folder }: Machine): Count[] {
   return counts(readFileSync(folder.consoleLog, 'utf8'))
+}
+
+/** While it is stopped: a number that the last run was cut off in would run on in the first one of the next. @returns how many there are */
+export function endLine(machine: Machine): number {
+  appendFileSync(machine.folder.consoleLog, '\n')
+  return said(machine).length
 }
 
 export async function untilCount(machine: Machine, enough: (all: Count[]) => boolean): Promise<Count[]> {

@@ -60,7 +60,7 @@ describe.skipIf(!hasQemu)(`an OCI image as a machine${hasQemu ? '' : ' (not run:
       disk: { size: '3GiB' },
     })
     await bigger.start()
-    await bigger.waitFor({ log: /\//, timeoutMs: 30_000 })
+    await bigger.waitFor({ log: /\//, timeoutMs: 60_000 })
     await bigger.stop({ graceMs: 20_000 })
     expect((await bigger.info()).exit).toMatchObject({ code: 42 })
     const sizes: string[] = []

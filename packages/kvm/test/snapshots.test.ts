@@ -7,7 +7,7 @@ import { deleteSnapshot, listSnapshots, restore, snapshot } from '../src/snapsho
 import { readRun, statusOf } from '../src/state/run.js'
 import type { Machine } from '../src/state/store.js'
 import { missingQemu } from './bare-qemu.js'
-import { bed, ctx, problemOf, said, untilCount } from './counting-machine.js'
+import { bed, ctx, endLine, problemOf, said, untilCount } from './counting-machine.js'
 
 const layersOf = ({ folder }: Machine) => readdirSync(folder.path).filter((name) => name.endsWith('.qcow2')).length
 const afterwards = (machine: Machine, from: number) =>
@@ -28,9 +28,10 @@ describe.skipIf(missingQemu)(`snapshots${missingQemu ? `: ${missingQemu}` : ''}`
     const length = before.length
     expect(await restore(host, machine, 'a/../b "c",', ctx)).toEqual({ id: machine.id })
     expect(statusOf(machine.folder).state).toBe('running')
-    const after = (await afterwards(machine, length)).slice(
-      said(machine).findIndex(({ memory }, index, all) => index > 0 && memory <= (all[index - 1]?.memory ?? 0)),
-    )
+    const all = await afterwards(machine, length)
+    const falls = all.map(({ memory }, index) => index > 0 && memory <= (all[index - 1]?.memory ?? 0))
+    // The last one: a number that the end of QEMU cut off may have made a fall of its own.
+    const after = all.slice(falls.lastIndexOf(true))
     expect(after[0]?.memory).toBeLessThan(before.at(-1)?.memory ?? 0)
     expect(problemOf(after)).toBeUndefined()
     await restore(host, machine, 'a/../b "c",', ctx)
@@ -67,7 +68,7 @@ describe.skipIf(missingQemu)(`snapshots${missingQemu ? `: ${missingQemu}` : ''}`
     await afterwards(machine, said(machine).length)
     await restore(host, machine, 'clean', ctx)
     expect(statusOf(machine.folder).state).toBe('stopped')
-    const length = said(machine).length
+    const length = endLine(machine)
     await start(host, machine, ctx)
     const first = (await afterwards(machine, length)).slice(length).find(({ disk }) => disk !== undefined)
     expect(first?.memory, 'it counts from the beginning').toBe(64)
@@ -107,7 +108,7 @@ describe.skipIf(missingQemu)(`snapshots${missingQemu ? `: ${missingQemu}` : ''}`
     expect(layersOf(machine), 'the layer stays below the later one').toBe(4)
     /** What the disk holds at the first look after a start. */
     const found = async (which: Machine): Promise<number> => {
-      const length = existsSync(which.folder.consoleLog) ? said(which).length : 0
+      const length = existsSync(which.folder.consoleLog) ? endLine(which) : 0
       await start(host, which, ctx)
       return (await afterwards(which, length)).slice(length).find(({ disk }) => disk !== undefined)?.disk ?? -1
     }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { VMConfig, VMSummary } from '@vmkit/core'
 import { outcome } from '../assertions.js'
 import type { Child } from '../children.js'
-import type { Test, Tools } from '../tools.js'
+import type { FullHandle, Test, Tools } from '../tools.js'
 import { pause } from '../waiting.js'
 
 const ROUNDS = 8
@@ -89,6 +89,12 @@ async function measure(t: Tools, phase: Step, before: readonly Step[]): Promise<
   return span
 }
 
+/** What the dead process asked for last may have come about only after the first look. */
+async function deleteLate(driver: FullHandle, name: string): Promise<void> {
+  for (const { id } of await driver.list({ name }))
+    assert.ok(['ok', 'NOT_FOUND'].includes(await outcome(driver.get(id).then((vm) => vm.delete({ force: true })))), 'it cannot be deleted')
+}
+
 /** A new driver instance sees a whole machine or none; what it sees can be stopped and deleted, and the name is free then. */
 async function recover(t: Tools, config: VMConfig, phase: Step): Promise<void> {
   const { driver } = t.second()
@@ -126,6 +132,7 @@ async function recover(t: Tools, config: VMConfig, phase: Step): Promise<void> {
   await t.until('the name to be free', async () => {
     const again = await outcome(driver.create(config, { onDispose: 'detach' }))
     assert.ok(again === 'ok' || again === 'ALREADY_EXISTS' || again === 'CONFLICT', again)
+    if (again !== 'ok' && phase === 'create') await deleteLate(driver, config.name as string)
     return again === 'ok'
   })
   await (await driver.get(config.name as string)).delete()

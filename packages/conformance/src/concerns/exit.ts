@@ -26,12 +26,13 @@ export function exit(test: Test): void {
   })
 
   test('wait does not resolve before the end', {}, async (t) => {
-    const vm = await t.start({ does: 'exit', code: 3, afterMs: 700 })
+    // Long enough to be asked while it runs, on a busy host too.
+    const vm = await t.start({ does: 'exit', code: 3, afterMs: 2000 })
     const startedAt = performance.now()
     assert.equal((await vm.status()).state, 'running')
     const end = await t.within(20_000, 'the exit', vm.wait())
     assert.equal(end.code, 3)
-    assert.ok(performance.now() - startedAt > 200, `wait resolved after ${performance.now() - startedAt} ms, the machine runs for 700`)
+    assert.ok(performance.now() - startedAt > 200, `wait resolved after ${performance.now() - startedAt} ms, the machine runs for 2000`)
     assert.equal((await vm.status()).state, 'stopped', 'when wait resolves the machine is stopped for everybody')
   })
 

@@ -27,7 +27,8 @@ export function limits(test: Test): void {
 
   test('pids hold: one more is refused', { needs: ['limits.pids', 'exec'] }, async (t) => {
     const vm = await t.start({ does: 'idle' }, { pids: 8 })
-    const many = await Promise.allSettled(Array.from({ length: 20 }, () => vm.exec(t.command({ does: 'exit', code: 0, afterMs: 800 }))))
+    // Long enough that they are there at a time, although a busy host starts them one after another.
+    const many = await Promise.allSettled(Array.from({ length: 20 }, () => vm.exec(t.command({ does: 'exit', code: 0, afterMs: 2500 }))))
     assert.ok(
       many.some((result) => result.status === 'rejected' || result.value.exitCode !== 0),
       'twenty commands at a time ran in a machine of eight processes',

@@ -47,7 +47,8 @@ export function pause(test: Test): void {
   })
 
   test('wait goes on through a pause', { needs }, async (t) => {
-    const vm = await t.start({ does: 'exit', code: 6, afterMs: 400 })
+    // Long enough to be paused while it runs, on a busy host too.
+    const vm = await t.start({ does: 'exit', code: 6, afterMs: 2000 })
     await vm.pause()
     const waiting = vm.wait()
     await vm.resume()

@@ -30,8 +30,9 @@ export function sweep(test: Test): void {
 
   test('a ttl that is over is swept, also when it was let go of', {}, async (t) => {
     const { manager, driver } = t.second()
-    const over = await driver.create(t.config({ does: 'idle' }, { ttl: '300ms' }), { onDispose: 'detach' })
     const later = await driver.create(t.config({ does: 'idle' }, { ttl: '1h' }), { onDispose: 'detach' })
+    const over = await driver.create(t.config({ does: 'idle' }, { ttl: '300ms' }), { onDispose: 'detach' })
+    // At once: a manager that is open when the ttl is over deletes the machine itself, and leaves nothing to sweep.
     await manager.close()
     const gone = await t.until('the ttl to be over and swept', async () => (await swept(t, [over.id, later.id])).length > 0)
     assert.ok(gone)
