@@ -3,8 +3,7 @@ import { existsSync } from 'node:fs'
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
 import { withLock } from '@vmkit/core/state-folder'
 import type { FifoPool } from './exec/fifos.js'
-import type { Containerd } from './grpc/client.js'
-import type { Connection } from './grpc/connection.js'
+import type { Connection, Containerd, LookingClient } from './grpc/connection.js'
 import { hasCode } from './grpc/errors.js'
 import type { Container } from './grpc/generated/containers_pb.js'
 import type { Process } from './grpc/generated/task_types_pb.js'
@@ -26,6 +25,8 @@ export interface Host {
   connection: Connection
   /** The client, with its namespace there. */
   containerd(): Promise<Containerd>
+  /** The same, without what a program need not load that only looks. */
+  looking(): Promise<LookingClient>
   fifos: FifoPool
   images: ImageAccess
   logKeeper: LogKeeper
@@ -50,7 +51,7 @@ type Signal = Pick<CallContext, 'signal'>
 export async function findMachine(host: Host, id: string, { signal }: Signal): Promise<Machine> {
   const parts = partsOfId(id)
   if (!parts) throw notFound(host, id)
-  const containerd = await host.containerd()
+  const containerd = await host.looking()
   try {
     const { container } = await containerd.containers.get({ id: parts.containerId }, { signal, vmId: id })
     const machine = container && machineOf(host, container)
@@ -77,13 +78,13 @@ export function machineOf(host: Host, container: Container): Machine | undefined
 }
 
 export async function listMachines(host: Host, ctx: Signal): Promise<Machine[]> {
-  const containers = await listContainers(await host.containerd(), `labels."${LABEL.mark}"==${host.driver}`, ctx)
+  const containers = await listContainers(await host.looking(), `labels."${LABEL.mark}"==${host.driver}`, ctx)
   return containers.flatMap((container) => machineOf(host, container) ?? [])
 }
 
 /** The task of a machine; `undefined` when it has none, which is so before its first start. */
 export async function taskOf(host: Host, containerId: string, { signal }: Signal, vmId?: string): Promise<Process | undefined> {
-  const containerd = await host.containerd()
+  const containerd = await host.looking()
   try {
     return (await containerd.tasks.get({ containerId }, { signal, vmId })).process
   } catch (error) {
@@ -113,7 +114,7 @@ export async function lockMachine<T>(
 /** Id of the machine with this id or name. */
 export async function findByName(host: Host, idOrName: string, { signal }: Signal): Promise<string> {
   if (partsOfId(idOrName)) return idOrName
-  const containerd = await host.containerd()
+  const containerd = await host.looking()
   try {
     const { container } = await containerd.containers.get({ id: containerIdOf(idOrName) }, { signal })
     const machine = container && machineOf(host, container)
@@ -130,7 +131,7 @@ function notFound(host: Pick<Host, 'driver'>, id: string): VMKitError {
 
 /** Writes the record anew, and tells listeners what changed. */
 export async function updateMachine(host: Host, machine: Machine, change: string, paths: readonly string[]): Promise<void> {
-  const containerd = await host.containerd()
+  const containerd = await host.looking()
   const { id, labels, snapshotKey, spec, extensions } = machine.container
   labels[LABEL.change] = `${change}:${randomInt(2 ** 40)}`
   const container = { id, labels, snapshotKey, spec: plain(spec), extensions: mapOf(extensions) }

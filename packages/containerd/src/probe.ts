@@ -3,13 +3,15 @@ import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { type CallContext, type HostProbe, type Missing, unavailable, VMKitError } from '@vmkit/core/driver'
 import { cgroupTraits, cgroupVersion } from './cgroup.js'
-import type { Containerd } from './grpc/client.js'
+import type { LookingClient } from './grpc/connection.js'
 import { hasCode } from './grpc/errors.js'
+import type { Plugin } from './grpc/generated/introspection_pb.js'
 import type { Host } from './host.js'
-import { choosePuller, type Daemon, explain } from './images/transfer/choose.js'
+import { SNAPSHOTTER_FILTER } from './images/access.js'
+import { choosePuller, type Daemon, explain, PULL_FILTERS } from './images/transfer/choose.js'
 import { missingLogger } from './logs/logger.js'
 import { findPlugin } from './net/cni.js'
-import { missingRestartMonitor } from './restart.js'
+import { MONITOR_FILTERS, missingMonitorAmong } from './restart.js'
 import { type Criu, findCriu } from './snapshots/criu.js'
 import { privateFolder } from './state-dir.js'
 
@@ -26,15 +28,15 @@ const START_IT = 'Start containerd, or name its socket with options.socketPath'
 
 export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   try {
-    const containerd = await host.containerd()
-    const version = await versionOf(containerd, ctx)
     const { socketPath, runtime } = host.options
-    const [{ plugins }, restart, snapshotter, criu] = await Promise.all([
-      containerd.introspection.plugins({}, { signal: ctx.signal }),
-      missingRestartMonitor(host, ctx),
-      host.images.snapshotter(ctx),
+    const [{ version, plugins }, criu] = await Promise.all([
+      askDaemon(await host.connection.look(), ctx),
       findCriu(socketPath, runtime, join(privateFolder(host.root), 'criu.json')),
+      // Made beside the questions, which need none: the first call of most programs is this one.
+      host.looking(),
     ])
+    const restart = missingMonitorAmong(plugins)
+    const snapshotter = host.images.snapshotterAmong(plugins)
     const found: HostProbe = {
       available: true,
       engine: `containerd ${version.replace(/^v/, '').replace(/~.*$/, '')}`,
@@ -80,9 +82,18 @@ function whoPulls({ options, driver }: Host, daemon: Daemon): string {
   }
 }
 
+/** Of some sixty plugins a probe goes by a dozen. */
+const PLUGINS_ASKED = [SNAPSHOTTER_FILTER, ...MONITOR_FILTERS, ...PULL_FILTERS]
+
 /** A connection that broke since the last call tells nothing of the daemon now: that is asked over a new one. */
-async function versionOf(containerd: Containerd, { signal }: CallContext): Promise<string> {
-  const ask = async (): Promise<string> => (await containerd.version.version({}, { signal })).version
+async function askDaemon(client: LookingClient, { signal }: CallContext): Promise<Pick<Daemon, 'version'> & { plugins: Plugin[] }> {
+  const ask = async () => {
+    const [{ version }, { plugins }] = await Promise.all([
+      client.version.version({}, { signal }),
+      client.introspection.plugins({ filters: PLUGINS_ASKED }, { signal }),
+    ])
+    return { version, plugins }
+  }
   return ask().catch((error: unknown) => {
     if (!hasCode(error, 'BACKEND_UNAVAILABLE')) throw error
     return ask()

@@ -6,6 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type CallContext, type MachineConfig, type VMExit, VMKitError } from '@vmkit/core/driver'
 import { TASK_STATUS } from './grpc/enums.js'
+import type { Plugin } from './grpc/generated/introspection_pb.js'
 import { findMachine, type Host, type Machine, taskOf, unaborted, updateMachine } from './host.js'
 import { loggerUri, missingLogger } from './logs/logger.js'
 
@@ -24,11 +25,19 @@ const SETTLE_MS = 1000
 /** The plugin's type: until containerd 1.7, and from 2.0. */
 const MONITORS = ['io.containerd.internal.v1', 'io.containerd.monitor.container.v1']
 
+/** Finds the monitor among the daemon's plugins. */
+export const MONITOR_FILTERS: readonly string[] = MONITORS.map((type) => `type==${type},id==restart`)
+
 /** Why no policy can be honoured here; `undefined` when it can. */
-export async function missingRestartMonitor(host: Host, { signal }: CallContext): Promise<string | undefined> {
-  const containerd = await host.containerd()
-  const { plugins } = await containerd.introspection.plugins({ filters: MONITORS.map((type) => `type==${type},id==restart`) }, { signal })
-  const monitor = plugins.find(({ initErr }) => initErr === undefined)
+async function missingRestartMonitor(host: Host, { signal }: CallContext): Promise<string | undefined> {
+  const client = await host.looking()
+  const { plugins } = await client.introspection.plugins({ filters: [...MONITOR_FILTERS] }, { signal })
+  return missingMonitorAmong(plugins)
+}
+
+/** The same, by what plugins the daemon has. */
+export function missingMonitorAmong(plugins: readonly Plugin[]): string | undefined {
+  const monitor = plugins.find(({ type, id, initErr }) => id === 'restart' && MONITORS.includes(type) && initErr === undefined)
   if (!monitor) return "containerd's restart monitor (the plugin restart) is not enabled here"
   // Before 1.7 it reads no policy: it would start again what succeeded, and count nothing.
   if (!monitor.capabilities.includes('on-failure')) return "this containerd's restart monitor knows no policies; that of 1.7 and later does"

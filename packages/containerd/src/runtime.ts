@@ -1,4 +1,4 @@
-import type { Containerd } from './grpc/client.js'
+import type { Containerd } from './grpc/connection.js'
 import type { AnyInit } from './grpc/messages.js'
 import type { Host } from './host.js'
 

@@ -3,14 +3,10 @@ import { readdirSync, readFileSync, rmdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CallContext } from '@vmkit/core/driver'
 import { claimsOn } from './claims.js'
-import { unmountFolder } from './files/mount.js'
 import { listContainers } from './grpc/list-containers.js'
 import type { Host, Machine } from './host.js'
-import { endLease, makersLease } from './images/leases.js'
-import { releaseNetworkOf } from './net/connect.js'
 import { LABEL } from './record.js'
-import { removeRootfs, rootfsKey } from './snapshots/rootfs.js'
-import { GONE, machineFolder, removeFolder } from './state-dir.js'
+import { GONE, machineFolder } from './state-dir.js'
 import { sweepVolumes } from './volumes.js'
 
 /** Between a folder and the claim in it lies no more than this. */
@@ -27,20 +23,16 @@ export async function sweepOrphans(host: Host, machines: readonly Machine[], ctx
   const candidates = foldersOf(host).filter((name) => !before.has(name) && isAbandoned(host, name))
   if (candidates.length === 0) return
   const now = await knownUids(host, ctx)
-  for (const uid of candidates.filter((candidate) => !now.has(candidate))) {
-    const folder = machineFolder(host.root, uid)
-    await releaseNetworkOf(host, folder, uid)
-    await unmountFolder(folder)
-    const containerd = await host.containerd()
-    await removeRootfs(containerd, { snapshotter: await host.images.snapshotter(ctx), key: rootfsKey(uid) }, { signal: ctx.signal })
-    await endLease(containerd, makersLease(uid))
-    removeFolder(folder)
-  }
+  const orphans = candidates.filter((candidate) => !now.has(candidate))
+  if (orphans.length === 0) return
+  // Loaded here: what a machine leaves behind takes nearly all of the driver to remove, and there is hardly ever one.
+  const { removeOrphan } = await import('./orphan.js')
+  for (const uid of orphans) await removeOrphan(host, uid, ctx)
 }
 
 /** Of all drivers in this namespace, which may share the folder. */
 async function knownUids(host: Host, ctx: CallContext): Promise<Set<string | undefined>> {
-  const containers = await listContainers(await host.containerd(), `labels."${LABEL.uid}"`, ctx)
+  const containers = await listContainers(await host.looking(), `labels."${LABEL.uid}"`, ctx)
   return new Set(containers.map(({ labels }) => labels[LABEL.uid]))
 }
 

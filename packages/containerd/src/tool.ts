@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process'
-
 export interface ToolResult {
   /** `null` after a signal. */
   code: number | null
@@ -9,12 +7,16 @@ export interface ToolResult {
 
 const MOST_OUTPUT = 2 ** 20
 
-/** Runs a program of this host to its end; an abort kills it. A program that is not there rejects with `ENOENT`. */
-export function runTool(
+/**
+ * Runs a program of this host to its end; an abort kills it. A program that is not there rejects with `ENOENT`. What Node needs for
+ * it is loaded with the first: many programs run none.
+ */
+export async function runTool(
   file: string,
   args: readonly string[],
   options: { input?: string; env?: Record<string, string>; signal?: AbortSignal } = {},
 ): Promise<ToolResult> {
+  const { spawn } = await import('node:child_process')
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, {
       stdio: ['pipe', 'pipe', 'pipe'],

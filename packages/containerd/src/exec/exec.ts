@@ -10,7 +10,7 @@ import {
 } from '@vmkit/core/driver'
 import { processAny, specOf } from '../any.js'
 import { accountsOf } from '../files/accounts.js'
-import type { Containerd } from '../grpc/client.js'
+import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, type Machine } from '../host.js'
 import type { SpecProcess } from '../spec/types.js'

@@ -1,4 +1,5 @@
-import { type ErrorCode, VMKitError } from '@vmkit/core'
+import type { ErrorCode } from '@vmkit/core'
+import { VMKitError } from '@vmkit/core/driver'
 
 const CODES: Readonly<Record<string, ErrorCode>> = {
   ENOENT: 'NOT_FOUND',

@@ -21,17 +21,10 @@ import { setup as useUnixSockets } from '@grpc/grpc-js/build/src/resolver-uds.js
 import type { ConnectionOptions } from './connection.js'
 import { grpcError, isDisconnected } from './errors.js'
 import { Containers } from './generated/containers_pb.js'
-import { Content } from './generated/content_pb.js'
-import { Diff } from './generated/diff_pb.js'
-import { Events } from './generated/events_pb.js'
-import { Images } from './generated/images_pb.js'
 import { Introspection } from './generated/introspection_pb.js'
-import { Leases } from './generated/leases_pb.js'
 import { Namespaces } from './generated/namespaces_pb.js'
-import { Snapshots } from './generated/snapshots_pb.js'
 import { Tasks } from './generated/tasks_pb.js'
 import { Version } from './generated/version_pb.js'
-import { pack, unpack } from './messages.js'
 
 export interface CallOptions {
   signal?: AbortSignal
@@ -62,26 +55,18 @@ type Call<M extends Method> = M['methodKind'] extends 'unary'
   : M['methodKind'] extends 'server_streaming'
     ? (request: MessageInitShape<M['input']>, options?: CallOptions) => AsyncIterableIterator<MessageShape<M['output']>>
     : (options?: CallOptions) => Duplex<M['input'], M['output']>
-type ServiceClient<S> = S extends GenService<infer T extends GenServiceMethods> ? { readonly [K in keyof T]: Call<T[K]> } : never
+export type ServiceClient<S> = S extends GenService<infer T extends GenServiceMethods> ? { readonly [K in keyof T]: Call<T[K]> } : never
 
-export interface Containerd {
+/** What a program needs that only looks; `services.ts` has what others need as well. */
+export interface LookingClient {
   readonly options: ConnectionOptions
   readonly version: ServiceClient<typeof Version>
   readonly namespaces: ServiceClient<typeof Namespaces>
   readonly containers: ServiceClient<typeof Containers>
   readonly tasks: ServiceClient<typeof Tasks>
-  readonly images: ServiceClient<typeof Images>
-  readonly content: ServiceClient<typeof Content>
-  readonly snapshots: ServiceClient<typeof Snapshots>
-  readonly diff: ServiceClient<typeof Diff>
-  readonly leases: ServiceClient<typeof Leases>
-  readonly events: ServiceClient<typeof Events>
   readonly introspection: ServiceClient<typeof Introspection>
   /** Any other service, over the same connection: for descriptions that are loaded when they are needed. */
   service<S extends GenService<GenServiceMethods>>(description: S): ServiceClient<S>
-  /** Messages for `Any` fields, and those that come in them. */
-  readonly pack: typeof pack
-  readonly unpack: typeof unpack
   close(): void
 }
 
@@ -93,6 +78,8 @@ const CHANNEL = {
   'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
   // Retries would hide lifecycle races, and keep a copy of each message.
   'grpc.enable_retries': 0,
+  // Counts of calls that nobody asks for.
+  'grpc.enable_channelz': 0,
   'grpc.enable_http_proxy': 0,
   'grpc.service_config_disable_resolution': 1,
 }
@@ -108,7 +95,7 @@ interface Wire {
 useUnixSockets()
 usePickFirst()
 
-export function connect(options: ConnectionOptions): Containerd {
+export function connect(options: ConnectionOptions): LookingClient {
   let current: Client | undefined
   const wire: Wire = {
     options,
@@ -127,16 +114,8 @@ export function connect(options: ConnectionOptions): Containerd {
     namespaces: service(wire, Namespaces),
     containers: service(wire, Containers),
     tasks: service(wire, Tasks),
-    images: service(wire, Images),
-    content: service(wire, Content),
-    snapshots: service(wire, Snapshots),
-    diff: service(wire, Diff),
-    leases: service(wire, Leases),
-    events: service(wire, Events),
     introspection: service(wire, Introspection),
     service: (description) => service(wire, description),
-    pack,
-    unpack,
     close() {
       current?.close()
       current = undefined

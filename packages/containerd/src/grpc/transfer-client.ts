@@ -1,7 +1,8 @@
 /** containerd's Transfer and Streaming services, over the driver's connection; their messages are loaded with the first pull. */
 import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from '@bufbuild/protobuf'
 import type { Any } from '@bufbuild/protobuf/wkt'
-import type { CallOptions, Containerd } from './client.js'
+import type { CallOptions } from './client.js'
+import type { Containerd } from './connection.js'
 import { StreamInitSchema, Streaming } from './generated/streaming_pb.js'
 import { Transfer, type TransferRequestSchema } from './generated/transfer_pb.js'
 

@@ -6,6 +6,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { lazily } from '@vmkit/core/driver'
 import { privateFolder } from '../state-dir.js'
 
 const PERL = '/usr/bin/perl'
@@ -71,11 +72,11 @@ while (%handle) {
 for my $fd (sort keys %handle) { put($letter{$fd}, $rest{$fd}) if length $rest{$fd} }
 `
 
-const NAME = `logger-${createHash('sha256').update(SCRIPT).digest('hex').slice(0, 16)}.pl`
+const name = lazily(() => `logger-${createHash('sha256').update(SCRIPT).digest('hex').slice(0, 16)}.pl`)
 
 /** Puts the program in the state folder, unless it is there. Its name is its hash: one that runs keeps its own. */
 function installLogger(stateDir: string): string {
-  const path = join(privateFolder(stateDir), NAME)
+  const path = join(privateFolder(stateDir), name())
   if (existsSync(path)) return path
   const temporary = `${path}.${randomBytes(6).toString('hex')}`
   writeFileSync(temporary, SCRIPT, { mode: 0o700 })

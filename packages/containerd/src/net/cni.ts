@@ -1,7 +1,8 @@
 /** Runs network plugins as the CNI specification has it: the request in the environment, the configuration on stdin. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type ErrorCode, VMKitError } from '@vmkit/core'
+import type { ErrorCode } from '@vmkit/core'
+import { VMKitError } from '@vmkit/core/driver'
 import { runTool } from '../tool.js'
 import type { NetworkConf, PluginConf } from './cni-conf.js'
 

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { CallContext, VMExit } from '@vmkit/core/driver'
-import type { CallOptions, Containerd } from '../grpc/client.js'
+import type { CallOptions } from '../grpc/client.js'
+import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
 import { findMachine, type Host, type Machine, taskOf } from '../host.js'
 import { exitFrom, statusOf, timeOf } from '../inspect.js'

@@ -32,6 +32,9 @@ const NEEDED = [
   ['io.containerd.grpc.v1', 'streaming'],
 ] as const
 
+/** Finds the plugins that the choice goes by. */
+export const PULL_FILTERS: readonly string[] = NEEDED.map(([type, id]) => `type==${type},id==${id}`)
+
 /** @throws `UNSUPPORTED` when `transfer` is wanted and the daemon cannot */
 export function choosePuller(wanted: 'auto' | 'client' | 'transfer' | undefined, daemon: Daemon, driver: string): Puller {
   if (wanted === 'client') return { by: 'client', why: 'the option `pullBy` says so' }
@@ -67,7 +70,7 @@ export async function pullerOf(access: ImageAccess, ctx: CallContext): Promise<P
   const containerd = await access.containerd()
   const [{ version }, { plugins }, snapshotter] = await Promise.all([
     containerd.version.version({}, { signal: ctx.signal }),
-    containerd.introspection.plugins({}, { signal: ctx.signal }),
+    containerd.introspection.plugins({ filters: [...PULL_FILTERS] }, { signal: ctx.signal }),
     access.snapshotter(ctx),
   ])
   return choosePuller(options.pullBy, { version, plugins, snapshotter }, driver)
