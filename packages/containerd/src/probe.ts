@@ -29,12 +29,13 @@ const START_IT = 'Start containerd, or name its socket with options.socketPath'
 export async function probe(host: Host, ctx: CallContext): Promise<HostProbe> {
   try {
     const { socketPath, runtime } = host.options
-    const [{ version, plugins }, criu] = await Promise.all([
-      askDaemon(await host.connection.look(), ctx),
-      findCriu(socketPath, runtime, join(privateFolder(host.root), 'criu.json')),
-      // Made beside the questions, which need none: the first call of most programs is this one.
-      host.looking(),
-    ])
+    const client = await host.connection.look()
+    const looksForCriu = (async () => findCriu(socketPath, runtime, join(privateFolder(host.root), 'criu.json')))()
+    // Told below, after what is wrong with the daemon: who may not open its socket may seldom write the state folder.
+    looksForCriu.catch(() => {})
+    // The namespace is made beside the questions, which need none: the first call of most programs is this one.
+    const [{ version, plugins }] = await Promise.all([askDaemon(client, ctx), host.looking()])
+    const criu = await looksForCriu
     const restart = missingMonitorAmong(plugins)
     const snapshotter = host.images.snapshotterAmong(plugins)
     const found: HostProbe = {

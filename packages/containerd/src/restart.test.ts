@@ -27,7 +27,8 @@ it('what the monitor writes back, as it has read it before, is taken away again'
       },
     },
   }
-  const host = { driver: 'containerd', containerd: async () => client } as unknown as Host
+  const containerd = async () => client
+  const host = { driver: 'containerd', containerd, looking: containerd } as unknown as Host
   await disarm(host, { id: idOf('m', uid), record } as unknown as Machine)
   expect(writes).toBe(2)
   expect(Object.keys(labels).filter((label) => label.startsWith('containerd.io/restart.'))).toEqual([])

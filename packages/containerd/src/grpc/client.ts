@@ -81,6 +81,8 @@ const CHANNEL = {
   // Counts of calls that nobody asks for.
   'grpc.enable_channelz': 0,
   'grpc.enable_http_proxy': 0,
+  // Else a new channel to the same socket takes over the failure, and the time to wait, of one that was dropped.
+  'grpc.use_local_subchannel_pool': 1,
   'grpc.service_config_disable_resolution': 1,
 }
 

@@ -32,7 +32,8 @@ beforeEach(() => {
       },
     },
   }
-  host = { driver: 'containerd', options: { stateDir: root }, root, containerd: async () => client } as unknown as Host
+  const containerd = async () => client
+  host = { driver: 'containerd', options: { stateDir: root }, root, containerd, looking: containerd } as unknown as Host
 })
 afterEach(() => rmSync(root, { recursive: true, force: true }))
 
