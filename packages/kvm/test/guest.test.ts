@@ -74,16 +74,21 @@ describe.skipIf(!hasQemu)(`the guest${hasQemu ? '' : ' (not run: no QEMU; script
     const folder = machineFolder(machines.stateDir, booting.id)
     const controller = new AbortController()
     const seen = new Set<string>()
-    let looking = true
-    const look = (): void => {
-      seen.add(statusOf(folder).state)
-      if (looking) setImmediate(look)
+    const look = (): string => {
+      const { state } = statusOf(folder)
+      seen.add(state)
+      return state
     }
-    look()
+    let looking = true
+    const keepLooking = (): void => {
+      look()
+      if (looking) setImmediate(keepLooking)
+    }
+    keepLooking()
     const starting = booting.start({ signal: controller.signal })
     const refused = expect(starting).rejects.toMatchObject({ code: 'ABORTED' })
     // Its QEMU runs, and the start waits until the port is one of the guest's.
-    await untilChange(folder.path, AbortSignal.timeout(30_000), 5, () => (statusOf(folder).state === 'running' ? true : undefined))
+    await untilChange(folder.path, AbortSignal.timeout(30_000), 5, () => (look() === 'running' ? true : undefined))
     controller.abort()
     await refused
     await vi.waitFor(async () => expect(await booting.status()).toEqual({ state: 'created' }), { timeout: 10_000 })
