@@ -150,8 +150,8 @@ function accepts({ host, port }: Endpoint, signal: AbortSignal): Promise<boolean
     socket.once('error', () => settle(false))
     socket.once('connect', () => {
       clearTimeout(timer)
-      // Where this process was held up, the time is over before what has come is read: that is done between these.
-      timer = setTimeout(() => setImmediate(() => setImmediate(() => settle(true))), KEEPS_CONNECTION_MS)
+      // What came while this process had no turn is read first.
+      timer = setTimeout(() => setImmediate(settle, true), KEEPS_CONNECTION_MS)
       socket.once('data', () => settle(true))
       socket.once('end', () => settle(false))
       socket.once('close', () => settle(false))
