@@ -1,9 +1,9 @@
-import { execFileSync } from 'node:child_process'
 import { closeSync, constants, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { channel, type OutputChunk } from '@vmkit/core/driver'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { runChecked } from '../tool.js'
 import { drained } from './drained.js'
 import { readFifo } from './fifo-streams.js'
 
@@ -89,7 +89,7 @@ describe('the output of a command that is over', () => {
 it('what came while this program stood still is read before its output is given up', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'vmkit-fifo-'))
   const fifo = join(folder, 'stdout')
-  execFileSync('mkfifo', [fifo])
+  await runChecked('mkfifo', [fifo])
   const output = channel<OutputChunk>({ capacity: 16 })
   const stdout = readFifo(fifo, 'stdout', output, () => false)
   // Stays open, as that of a shim that is late.
