@@ -53,7 +53,7 @@ const backends: Step = {
 /** By path: both TypeScripts call themselves `tsc`. */
 const typescript7 = (folder: string) => [process.execPath, join(ROOT, 'node_modules/typescript7/bin/tsc'), '-p', folder]
 
-/** All folders in one process, which takes a third of the time; its exit code is how many failed. */
+/** All folders in one process, which reads what they share once; its exit code is how many failed. */
 const typescript6: Step = {
   name: 'typescript 6',
   async run(log) {
