@@ -7,7 +7,8 @@ import type { Place } from './machines.js'
 /** Name of the environment variable that a command and all its children carry, with a value of its own. */
 export const EXEC_MARK = 'VMKIT_EXEC'
 
-const PAUSE_MS = [2, 4, 8, 16, 32, 64, 125, 250, 500, 1000, 1000, 1000]
+/** On a busy host some seconds go by before a command begins, and with it what can be killed. */
+const PAUSE_MS = [2, 4, 8, 16, 32, 64, 125, 250, 500, ...Array<number>(14).fill(1000)]
 
 /**
  * The Engine API cannot signal an exec. Its processes are found by the mark in their environment, which children inherit
