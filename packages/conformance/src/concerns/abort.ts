@@ -72,7 +72,7 @@ export function abort(test: Test): void {
     await vm.info()
     using sinceAbort = givenTime()
     controller.abort(new Error('enough'))
-    for (const [what, promise] of Object.entries(waiting)) await rejects(t.within(5000, `the end of ${what}`, promise), 'ABORTED', what)
+    for (const [what, promise] of Object.entries(waiting)) await rejects(t.within(15_000, `the end of ${what}`, promise), 'ABORTED', what)
     assertSoon(sinceAbort, 'the abort')
     assert.equal((await vm.status()).state, 'running')
   })

@@ -27,7 +27,7 @@ export function backendDown(test: Test): void {
       if (t.driver.missing.images === undefined) calls['images.list'] = () => t.driver.images.list()
       for (const [what, call] of Object.entries(calls)) {
         using sinceCall = givenTime()
-        const error = await rejects(t.within(10_000, `an answer of ${what}`, call()), 'BACKEND_UNAVAILABLE', what)
+        const error = await rejects(t.within(15_000, `an answer of ${what}`, call()), 'BACKEND_UNAVAILABLE', what)
         assertSoon(sinceCall, what, t.ms(3000))
         assert.equal(error.retryable, true)
       }
@@ -64,7 +64,7 @@ export function backendDown(test: Test): void {
     await vm.info()
     await down(t, async () => {
       for (const [what, promise] of Object.entries(open))
-        await rejects(t.within(8000, `the end of ${what}`, promise), ['BACKEND_UNAVAILABLE', 'BACKEND_ERROR'], what)
+        await rejects(t.within(15_000, `the end of ${what}`, promise), ['BACKEND_UNAVAILABLE', 'BACKEND_ERROR'], what)
     })
     await t.driver.list()
   })

@@ -100,7 +100,7 @@ export function events(test: Test): void {
       () => true,
     )
     await manager.close()
-    assert.equal(await t.within(5000, 'the end of the stream', pull), true)
+    assert.equal(await t.within(15_000, 'the end of the stream', pull), true)
   })
 }
 
@@ -133,8 +133,8 @@ function listen(t: Tools, driver: FullHandle): Listening {
       })
     },
     async end() {
-      await t.within(5000, 'leaving the events', Promise.resolve(iterator.return?.()))
-      await t.within(5000, 'the end of the events', reading)
+      await t.within(15_000, 'leaving the events', Promise.resolve(iterator.return?.()))
+      await t.within(15_000, 'the end of the events', reading)
     },
   }
 }

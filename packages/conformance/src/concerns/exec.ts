@@ -161,7 +161,7 @@ export function exec(test: Test): void {
       if (pids.includes('\n')) break
     }
     await session.kill()
-    await t.within(5000, 'the end of a killed session', session.wait())
+    await t.within(15_000, 'the end of a killed session', session.wait())
     await assertGone(t, vm, pids)
 
     const controller = new AbortController()

@@ -162,7 +162,7 @@ async function answer(t: Tools, host: string, port: number): Promise<string | un
 
 function hello(t: Tools, host: string, port: number): Promise<string> {
   return t.within(
-    5000,
+    15_000,
     'an answer on the port',
     new Promise((resolve, reject) => {
       let text = ''
