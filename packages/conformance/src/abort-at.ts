@@ -4,7 +4,7 @@ import { type GivenTime, givenTime } from './given-time.js'
 import type { Tools } from './tools.js'
 
 /** Within this an abort is answered: guarantee 6. */
-export const ANSWER_MS = 1000
+const ANSWER_MS = 1000
 
 /**
  * Runs calls of one kind, which usually take `spanMs`, and aborts each at a random moment of that. How it ended, which must be soon.
