@@ -16,7 +16,7 @@ const results: Result[] = []
 let broken = false
 for (const stage of stages) {
   const ended: Result[] = broken ? stage.steps.map(notRun) : await runStage(stage)
-  broken ||= stage.essential === true && ended.some((result) => result.failed > 0)
+  broken ||= ended.some((result, index) => stage.steps[index]?.essential && result.failed > 0)
   results.push(...ended)
 }
 const sum = (key: 'passed' | 'failed' | 'skipped'): number => results.reduce((total, result) => total + result[key], 0)

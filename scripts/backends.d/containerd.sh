@@ -62,7 +62,7 @@ containerd_down() {
 
 containerd_proved() {
   local version
-  version=$(ctr --address "$(containerd_dir "$1")/containerd.sock" --timeout 5s version 2>&1) || { echo "no containerd at $(containerd_dir "$1")/containerd.sock"; return 1; }
+  version=$(ctr --address "$(containerd_dir "$1")/containerd.sock" --timeout 30s version 2>&1) || { echo "no containerd at $(containerd_dir "$1")/containerd.sock"; return 1; }
   echo "containerd $(awk '/^Server/ { server = 1 } server && /Version:/ { print $2 }' <<<"$version"), $(runc --version | head -n 1)"
 }
 

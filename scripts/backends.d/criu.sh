@@ -25,7 +25,7 @@ criu_stop() { :; }
 criu_prove() {
   local said
   said=$("$(criu_bin)/criu" check 2>&1) || { echo "criu check: ${said:-cannot be run}"; return 1; }
-  "$(criu_bin)/criu" --version | head -n 1 | sed 's/Version: /CRIU /'
+  "$(criu_bin)/criu" --version | sed -n '1s/Version: /CRIU /p'
 }
 
 criu_env() { echo "VMKIT_CRIU_DIR=$(criu_bin)"; }

@@ -93,7 +93,7 @@ docker_stop() {
 
 docker_prove() {
   local version
-  version=$(curl -sf --max-time 5 --unix-socket "$(docker_socket)" http://docker/version) || { echo "no engine at $(docker_socket)"; return 1; }
+  version=$(curl -sf --max-time 30 --unix-socket "$(docker_socket)" http://docker/version) || { echo "no engine at $(docker_socket)"; return 1; }
   echo "Docker Engine $(sed 's/.*"Version":"\([^"]*\)","ApiVersion":"\([^"]*\)".*/\1, API \2/' <<<"$version")"
 }
 

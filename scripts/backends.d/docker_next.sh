@@ -21,7 +21,7 @@ docker_next_start() {
   if ! docker_next_alive; then
     # nsenter, because `ip netns exec` mounts a /sys of its own, without the cgroups.
     rm -f "$dir/dockerd.pid"
-    ip netns list | grep -qw "$docker_next_netns" || ip netns add "$docker_next_netns"
+    ip netns list | grep -w "$docker_next_netns" >/dev/null || ip netns add "$docker_next_netns"
     ip -n "$docker_next_netns" link set lo up
     cat >"$dir/daemon.json" <<JSON
 {
@@ -58,7 +58,7 @@ docker_next_stop() {
 
 docker_next_prove() {
   local version
-  version=$(curl -sf --max-time 5 --unix-socket "$(docker_next_dir)/docker.sock" http://docker/version) || { echo "no engine at $(docker_next_dir)/docker.sock"; return 1; }
+  version=$(curl -sf --max-time 30 --unix-socket "$(docker_next_dir)/docker.sock" http://docker/version) || { echo "no engine at $(docker_next_dir)/docker.sock"; return 1; }
   echo "Docker Engine $(sed 's/.*"Version":"\([^"]*\)","ApiVersion":"\([^"]*\)".*/\1, API \2/' <<<"$version")"
 }
 

@@ -17,8 +17,22 @@ apt_install() {
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
   [ ${#missing[@]} -eq 0 ] && return
-  apt-get update -qq "${apt_patience[@]}"
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${apt_patience[@]}" --no-install-recommends "${missing[@]}"
+  again apt_update_install "${missing[@]}"
+}
+
+apt_update_install() {
+  apt-get update -qq "${apt_patience[@]}" &&
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${apt_patience[@]}" --no-install-recommends "$@"
+}
+
+# again COMMAND [ARGUMENT...]: three times at most. A list of packages may be older than the archive that it is of, and the archive
+# may be renewed between the two: then a package of the list is not there any more.
+again() {
+  "$@" && return
+  sleep 5
+  "$@" && return
+  sleep 20
+  "$@"
 }
 
 # How often a daemon is asked whether it answers, a tenth of a second apart. Its first start makes its stores, on a host that builds the
@@ -41,11 +55,16 @@ suite_unpack() {
   suite_update "$suite" "$folder" "${options[@]}"
   rm -rf "$folder/debs-$name" "$root.new"
   mkdir "$folder/debs-$name" "$root.new"
-  (cd "$folder/debs-$name" && apt-get "${options[@]}" download "${@/%//$suite}")
+  (cd "$folder/debs-$name" && again suite_download "${@/%//$suite}")
   for deb in "$folder/debs-$name"/*.deb; do dpkg -x "$deb" "$root.new"; done
   rm -r "$folder/debs-$name"
   # Last, so that what is there is whole.
   mv "$root.new" "$root"
+}
+
+# suite_download PACKAGE/SUITE...: by the options of suite_unpack.
+suite_download() {
+  apt-get "${options[@]}" download "$@" || { apt-get "${options[@]}" update && apt-get "${options[@]}" download "$@"; }
 }
 
 declare -A suite_is_updated=()
@@ -57,9 +76,9 @@ suite_update() {
   [ -n "${suite_is_updated[$suite]:-}" ] && return
   # Some of the files do not exist, which is no failure.
   uri=$({ cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null || true; } |
-    grep -v '^#' | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1 | tr -d ' ')
+    grep -v '^#' | grep -oE 'https?://[^ ]+/debian/?( |$)' | sed -n 1p | tr -d ' ')
   [ -n "$uri" ] || fail "no Debian archive in the host's apt sources"
   printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n' "$uri" "$suite" >"$folder/suite.sources"
-  apt-get "$@" update
+  again apt-get "$@" update
   suite_is_updated[$suite]=yes
 }

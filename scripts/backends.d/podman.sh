@@ -42,7 +42,7 @@ podman_stop() {
 
 podman_prove() {
   local version
-  version=$(curl -sf --max-time 5 --unix-socket "$(podman_dir)/podman.sock" http://docker/version) || { echo "no engine at $(podman_dir)/podman.sock"; return 1; }
+  version=$(curl -sf --max-time 30 --unix-socket "$(podman_dir)/podman.sock" http://docker/version) || { echo "no engine at $(podman_dir)/podman.sock"; return 1; }
   echo "Podman $(sed 's/.*"Name":"Podman Engine","Version":"\([^"]*\)".*/\1/' <<<"$version")"
 }
 

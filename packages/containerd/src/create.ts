@@ -5,6 +5,7 @@ import { type CallContext, invalidConfig, type MachineConfig, VMKitError } from 
 import { withLock } from '@vmkit/core/state-folder'
 import { specAny } from './any.js'
 import { cgroupTraits } from './cgroup.js'
+import { CLEANUP_MS } from './cleanup.js'
 import { readAccounts } from './files/accounts.js'
 import { withMounts } from './files/mount.js'
 import { writeFileIn } from './files/operations.js'
@@ -78,7 +79,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
         const { snapshotter, parent } = image
         const inImage = image.config.config ?? {}
         ctx.signal.throwIfAborted()
-        undo.unshift(() => removeRootfs(containerd, { snapshotter, key }, { timeoutMs: 5000 }))
+        undo.unshift(() => removeRootfs(containerd, { snapshotter, key }, { timeoutMs: CLEANUP_MS }))
         // Without a lease the snapshot holds itself; with the machine, or with the folder of one whose maker was killed, it goes.
         const labels: Record<string, string> = lease === undefined ? { [GC_ROOT]: new Date().toISOString() } : {}
         // Awaited whatever the caller does: the daemon goes on with a call whose client has left, and would make it after the undo.
@@ -139,7 +140,7 @@ export async function createMachine(host: Host, config: MachineConfig, ctx: Call
         await containerd.containers.create({ container }, { lease, vmId: id }).catch((error: unknown) => {
           throw hasCode(error, 'ALREADY_EXISTS') ? nameTaken(host, config.name) : error
         })
-        undo.unshift(() => containerd.containers.delete({ id: containerId }, { timeoutMs: 5000 }))
+        undo.unshift(() => containerd.containers.delete({ id: containerId }, { timeoutMs: CLEANUP_MS }))
         return true
       }
       const isMade = likely !== undefined && (await unlessMissing(make(likely.image, undefined, likely.isStill)))

@@ -44,6 +44,8 @@ for (const [version, socketPath] of Object.entries(sockets)) {
       })()
       const outcomes = Promise.all([logs, exec, waiting, creating].map((each) => codeOf(each)))
       await expect.poll(() => made.length, { timeout: 20_000 }).toBeGreaterThan(3)
+      // What follows goes on behind it.
+      await expect.poll(() => seen.length, { timeout: 20_000 }).toBeGreaterThan(0)
       await daemon.stop()
       expect(await outcomes).toEqual(Array.from({ length: 4 }, () => 'BACKEND_UNAVAILABLE'))
       expect(await codeOf(vm.status())).toBe('BACKEND_UNAVAILABLE')

@@ -5,7 +5,10 @@ export interface Cutter {
   host: string
   /** Breaks all connections once this many bytes more have gone to the client; `undefined`: never. */
   cutAfter(bytes: number | undefined, then?: () => void): void
-  /** Passes nothing on any more once this many bytes more have gone to the client, and breaks nothing; `undefined`: passes all. */
+  /**
+   * Passes nothing on any more once this many bytes more have gone to the client, and breaks nothing; `undefined`: passes all, but for the
+   * connections that lack something by then, which it breaks.
+   */
   stallAfter(bytes: number | undefined, then?: () => void): void
   /** Breaks every connection that is open. */
   cut(): void
@@ -17,6 +20,7 @@ export interface Cutter {
 export async function cutter(target: string): Promise<Cutter> {
   const [host = '', port = ''] = target.split(':')
   const open = new Set<Socket>()
+  const lacking = new Set<Socket>()
   let served = 0
   let left: number | undefined
   let onCut: (() => void) | undefined
@@ -27,18 +31,25 @@ export async function cutter(target: string): Promise<Cutter> {
     for (const socket of [client, registry]) {
       open.add(socket)
       socket.on('error', () => undefined)
-      socket.on('close', () => {
-        open.delete(socket)
-        client.destroy()
-        registry.destroy()
-      })
+      socket.on('close', () => open.delete(socket))
     }
+    client.on('close', () => {
+      lacking.delete(client)
+      registry.destroy()
+    })
+    // One that has sent all, and lets go, tells nothing to a client that has not got all.
+    registry.on('close', () => {
+      if (!lacking.has(client)) client.destroy()
+    })
     client.pipe(registry)
     registry.on('data', (chunk: Buffer) => {
-      if (flow !== undefined && flow <= 0) return
-      served += chunk.length
+      const isStalled = flow !== undefined && flow <= 0
+      if (!isStalled) served += chunk.length
       if (flow !== undefined) flow -= chunk.length
-      if (flow !== undefined && flow <= 0) return onStall?.()
+      if (flow !== undefined && flow <= 0) {
+        lacking.add(client)
+        return isStalled ? undefined : onStall?.()
+      }
       if (left !== undefined) left -= chunk.length
       if (left !== undefined && left <= 0) {
         left = undefined
@@ -51,7 +62,9 @@ export async function cutter(target: string): Promise<Cutter> {
         client.once('drain', () => registry.resume())
       }
     })
-    registry.on('end', () => client.end())
+    registry.on('end', () => {
+      if (!lacking.has(client)) client.end()
+    })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
@@ -63,6 +76,7 @@ export async function cutter(target: string): Promise<Cutter> {
     stallAfter(bytes, then) {
       flow = bytes
       onStall = then
+      for (const socket of lacking) socket.destroy()
     },
     cut() {
       for (const socket of open) socket.destroy()

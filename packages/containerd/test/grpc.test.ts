@@ -5,7 +5,7 @@ import { createServer, connect as dial, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { connect, requireEngine, sockets, why } from './engine.js'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -39,10 +39,14 @@ describe('a daemon that is not there', () => {
   it('is BACKEND_UNAVAILABLE at once', async () => {
     const link = connect(join(await folder(), 'none.sock'), 'test')
     const containerd = await link.get()
-    const started = performance.now()
-    await expect(containerd.version.version({})).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', driver: 'containerd' })
-    expect(performance.now() - started).toBeLessThan(1000)
-    link.close()
+    // No timer runs out meanwhile: nothing is waited for.
+    vi.useFakeTimers({ toFake: ['setTimeout', 'setInterval'] })
+    try {
+      await expect(containerd.version.version({})).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE', driver: 'containerd' })
+    } finally {
+      link.close()
+      vi.useRealTimers()
+    }
   })
 
   it('is not asked at all under an aborted signal', async () => {

@@ -1,5 +1,6 @@
 /** What only a real daemon shows: bad input, users, caps of logs, runtimes, and what is gone behind the driver's back. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseConfig, type VMConfig, type VMKitError } from '@vmkit/core'
@@ -201,8 +202,8 @@ describe.skipIf(!runs)(`machines on containerd 1.6${why}`, () => {
     const reading = (async () => {
       for await (const { text } of vm.logs()) texts.push(text)
     })()
-    // It is asked meanwhile, and has nothing to show.
-    await delay(200)
+    // It is asked meanwhile, and has nothing to show: whoever reads tells the logger that it is over.
+    while (!isTold(logger, constants.signals.SIGTERM)) await delay(5)
     process.kill(logger, 'SIGCONT')
     await reading
     expect(texts).toEqual(['last words'])
@@ -235,6 +236,12 @@ describe.skipIf(!runs)(`machines on containerd 1.6${why}`, () => {
     expect(existsSync(rootfs)).toBe(false)
   })
 })
+
+/** Whether the signal waits for a process that is stopped (proc(5), status: the signals of the whole process). */
+function isTold(pid: number, signal: number): boolean {
+  const [, pending = '0'] = /^ShdPnd:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1')) ?? []
+  return (BigInt(`0x${pending}`) & (1n << BigInt(signal - 1))) !== 0n
+}
 
 function commandOf(pid: string): string {
   try {

@@ -59,6 +59,12 @@ for (const [version, socket] of Object.entries(sockets)) {
       await rm(stateDir, { recursive: true })
     })
 
+    /** Waits for the collector of garbage: what nothing holds is gone afterwards. */
+    const collected = async () => {
+      await containerd.leases.create({ id: 'sweep' })
+      await containerd.leases.delete({ id: 'sweep', sync: true })
+    }
+
     const nothingLeft = async () => {
       const found: string[] = []
       found.push(...(await containerd.leases.list({})).leases.map(({ id }) => `lease ${id}`))
@@ -250,7 +256,24 @@ for (const [version, socket] of Object.entries(sockets)) {
       await nothingLeft()
     })
 
-    it('ends within a second of an abort, and goes on from there, by whomever', { timeout: 30_000 }, async () => {
+    /** How often the daemon makes and ends a lease until `work` has ended: a clock that goes as slowly as a busy host does. */
+    const leasesUntil = async (work: Promise<unknown>) => {
+      let isOver = false
+      const over = work.finally(() => {
+        isOver = true
+      })
+      // It is told when it is awaited.
+      over.catch(() => undefined)
+      let made = 0
+      for (; !isOver; made += 1) {
+        await containerd.leases.create({ id: 'clock' })
+        await containerd.leases.delete({ id: 'clock' })
+      }
+      await over
+      return made
+    }
+
+    it('ends at once with an abort, and goes on from there, by whomever', { timeout: 60_000 }, async () => {
       const made = await noise([3 * LARGE])
       const digest = made.layers[0]?.digest as string
       await using registry = await testRegistry(made)
@@ -262,17 +285,19 @@ for (const [version, socket] of Object.entries(sockets)) {
           ['client', 'transfer'],
         ] as const) {
           const ended = new AbortController()
-          let abortedAt = 0
           // What has arrived is told a while later, or in a few steps: then no more comes, and the pull waits.
           proxy.stallAfter(2 * LARGE)
           const report = ({ phase, current = 0 }: Progress) => {
             if (phase !== 'download' || current < LARGE || ended.signal.aborted) return
-            abortedAt = performance.now()
             ended.abort(new Error('enough'))
           }
           const pulling = imagesOf({ pullBy: first }).pull({ reference }, { ...ctxOf(ended.signal), report })
-          await expect(pulling).rejects.toMatchObject({ code: 'ABORTED' })
-          expect(performance.now() - abortedAt).toBeLessThan(1000)
+          const rejected = expect(pulling).rejects.toMatchObject({ code: 'ABORTED' })
+          await Promise.race([rejected, new Promise((resolve) => ended.signal.addEventListener('abort', resolve, { once: true }))])
+          // Its own lease is ended, and nothing else waited for: the limits of that are some seconds, a lease takes milliseconds.
+          expect(await leasesUntil(rejected)).toBeLessThan(50)
+          // The daemon learns of the abort, and takes back its own preparations, when the caller has left.
+          await collected()
           await nothingLeft()
           proxy.stallAfter(undefined)
           await imagesOf({ pullBy: second }).pull({ reference }, ctxOf())

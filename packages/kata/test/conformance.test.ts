@@ -12,8 +12,8 @@ async function fixture(found: string | undefined, namespace: string, changes: Ka
     namespace,
     stateDir,
     allowStandIn: true,
-    // Apart from that of containerd's own tests, which may run at the same time.
-    cni: { subnet: '10.89.0.0/16' },
+    // Apart from that of containerd's own tests, and from Podman's networks (10.88 and 10.89), which may be there at the same time.
+    cni: { subnet: '10.85.0.0/16' },
     runtime: STAND_IN ?? '/run/vmkit-no-such/containerd-shim-kata-v2',
     socketPath: socketPath ?? '/run/vmkit-no-such.sock',
     ...changes,

@@ -4,11 +4,11 @@
  */
 import { appendFileSync, closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { MachineEvent, VMEvent, VMExit } from '@vmkit/core/driver'
-import { changes, errno } from '@vmkit/core/state-folder'
+import { limitOf, type MachineEvent, type VMEvent, type VMExit } from '@vmkit/core/driver'
+import { changes, errno, untilChange } from '@vmkit/core/state-folder'
 import { DRIVER, systemError } from './errors.js'
-import { exitOf, parseExit, readSnapshot, statusOf } from './run.js'
-import type { Store } from './store.js'
+import { EXIT_WRITE_MS, exitOf, isRunAlive, parseExit, readSnapshot, statusOf } from './run.js'
+import { ifThere, type Store } from './store.js'
 import { JOURNAL } from './supervisor.js'
 
 const LARGEST_JOURNAL = 2 ** 20
@@ -34,13 +34,14 @@ export async function* readEvents(stateDir: string, store: Store, signal: AbortS
   const watch = changes(stateDir, POLL_MS)
   const running = new Map<string, number>()
   for (const machine of store.list()) {
-    const { run, exit } = statusOf(machine)
-    if (run && !exit) running.set(machine.id, run.number)
+    const status = ifThere(() => statusOf(machine))
+    if (status?.run && !status.exit) running.set(machine.id, status.run.number)
   }
   try {
     for (;;) {
       for (const line of journal.read()) {
         const event = parseLine(line, running)
+        if (event?.type === 'stopped') await exitTold(store, line, signal)
         if (event) yield event
       }
       for (const event of lostOnes(store, running)) yield event
@@ -79,6 +80,20 @@ export function parseLine(line: string, running: Map<string, number>): MachineEv
     default:
       return undefined
   }
+}
+
+/** The supervisor writes the line first, the exit at once after it: what is told is then true already. */
+async function exitTold(store: Store, line: string, signal: AbortSignal): Promise<void> {
+  const [, id = '', number] = line.split(' ')
+  const machine = ifThere(() => store.get(id))
+  if (!machine) return
+  const isTold = (): true | undefined => {
+    const run = ifThere(() => readSnapshot(machine))?.run
+    return run?.number === Number(number) && isRunAlive(run) ? undefined : true
+  }
+  using limit = limitOf(signal, EXIT_WRITE_MS)
+  // Over, or its reader has left: the line itself is true.
+  await untilChange(machine.folder, limit.signal, POLL_MS, isTold, 'exit.').catch(() => {})
 }
 
 /** Those whose supervisor was killed: nobody wrote that they ended. */

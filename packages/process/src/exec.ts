@@ -137,11 +137,17 @@ async function drop(output: AsyncIterable<OutputChunk>): Promise<void> {
 async function pump(stream: Readable | null, source: LogSource, output: Channel<OutputChunk>, exited: Promise<unknown>): Promise<void> {
   if (!stream) return
   let linger: NodeJS.Timeout | undefined
+  let lastLook: NodeJS.Immediate | undefined
   let over = false
   let busy = false
-  const restart = (): void => {
+  const cancel = (): void => {
     clearTimeout(linger)
-    if (over && !busy) linger = setTimeout(() => stream.destroy(), LINGER_MS)
+    clearImmediate(lastLook)
+  }
+  const restart = (): void => {
+    cancel()
+    // Where this process was held up, the time is over before what has come is read: that is done between these two.
+    if (over && !busy) linger = setTimeout(() => (lastLook = setImmediate(() => stream.destroy())), LINGER_MS)
   }
   void exited.then(() => {
     over = true
@@ -150,7 +156,7 @@ async function pump(stream: Readable | null, source: LogSource, output: Channel<
   try {
     for await (const data of stream) {
       busy = true
-      clearTimeout(linger)
+      cancel()
       await output.write({ source, data: data as Uint8Array })
       busy = false
       restart()
@@ -158,6 +164,6 @@ async function pump(stream: Readable | null, source: LogSource, output: Channel<
   } catch {
     // Destroyed: by dispose, or because the command is over.
   } finally {
-    clearTimeout(linger)
+    cancel()
   }
 }

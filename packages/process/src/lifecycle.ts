@@ -11,7 +11,7 @@ import { limitsOf, needsCgroup } from './limits.js'
 import { cgroupFolders, cgroupOf, freezerOf, killCgroup, prepareCgroup, removeCgroup } from './machine-cgroup.js'
 import { mainCommand, needTool, workdirOf } from './main-command.js'
 import { checkPorts } from './ports.js'
-import { exitOf, isRunAlive, type Run, readMain, readSnapshot, statusOf } from './run.js'
+import { EXIT_WRITE_MS, exitOf, isRunAlive, type Run, readMain, readSnapshot, statusOf } from './run.js'
 import { signalNumber } from './signals.js'
 import type { Machine } from './store.js'
 import { installSupervisor } from './supervisor.js'
@@ -19,8 +19,8 @@ import { killAll, MARKER, membersOf, sweep } from './tree.js'
 
 // What no file tells, such as a killed supervisor, is seen this late.
 const POLL_MS = 250
-/** How long a supervisor has to write the exit after its main process ended. */
-const EXIT_WRITE_MS = 5000
+/** How long processes have to stand still after SIGSTOP. */
+const STOP_MS = 2000
 
 const PER_RUN = /^(?:supervisor|main|exit|message|env|account|holder|paused|swept)\.(\d+)$/
 
@@ -223,7 +223,7 @@ export async function pause(host: Host, machine: Machine, signal: AbortSignal): 
     if (!run || state !== 'running') throw invalidState(machine.id, 'pause', state)
     const freeze = freezerOf(cgroupOf(machine))
     if (freeze) await freeze(true, signal)
-    else stopTree(machine, run)
+    else await stopTree(machine, run, signal)
     if (!isRunAlive(run)) throw invalidState(machine.id, 'pause', 'stopped')
     writeFileSync(join(machine.folder, `paused.${run.number}`), '')
     record(host.options.stateDir, 'paused', machine.id)
@@ -240,16 +240,23 @@ export async function resume(host: Host, machine: Machine, signal: AbortSignal):
   })
 }
 
-/** Again until no new one turns up: a process may have forked before its turn came. */
-function stopTree(machine: Machine, run: Run): void {
-  const stopped = new Set<string>()
+/**
+ * Again until no new one turns up: a process may have forked before its turn came. And until none goes on: one takes the signal
+ * when its turn on a processor comes, and ends a write before. What waits in the kernel for longer is not waited for.
+ */
+async function stopTree(machine: Machine, run: Run, signal: AbortSignal): Promise<void> {
+  const told = new Set<string>()
+  using limit = limitOf(signal, STOP_MS)
   for (;;) {
-    const moving = membersOf(machine, run).filter(({ pid, start }) => !stopped.has(`${pid}.${start}`))
-    if (moving.length === 0) return
+    const members = membersOf(machine, run)
+    const moving = members.filter(({ pid, start }) => !told.has(`${pid}.${start}`))
     for (const member of moving) {
       signalProcess(member, 'SIGSTOP')
-      stopped.add(`${member.pid}.${member.start}`)
+      told.add(`${member.pid}.${member.start}`)
     }
+    if (moving.length > 0) continue
+    if (limit.signal.aborted || !members.some(({ state }) => state === 'R' || state === 'S')) return
+    await new Promise((resolve) => setTimeout(resolve, 1))
   }
 }
 

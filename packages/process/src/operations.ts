@@ -10,7 +10,7 @@ import { limitsOf, resize } from './limits.js'
 import { logsOf } from './logs.js'
 import type { ResolvedOptions } from './options.js'
 import { exitOf, readSnapshot, statusOf } from './run.js'
-import type { Machine } from './store.js'
+import { ifThere, type Machine } from './store.js'
 
 type Operations = DriverOperations<typeof capabilities> & Required<Pick<VMDriver, 'find'>>
 
@@ -61,7 +61,7 @@ export function operations(options: ResolvedOptions): Operations {
     },
     getInfo: async (id) => getInfo(id),
     getMetrics: async (id) => (await import('./metrics.js')).machineMetrics(store.get(id)),
-    list: async (filter) => store.list(filter.name).map(summary),
+    list: async (filter) => store.list(filter.name).flatMap((machine) => ifThere(() => summary(machine)) ?? []),
     find: async (idOrName) => store.find(idOrName),
 
     async execStream(id, request, ctx) {

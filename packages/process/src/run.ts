@@ -37,6 +37,9 @@ export interface Snapshot {
   claim?: string
 }
 
+/** How long a supervisor has to write the exit after its main process ended. */
+export const EXIT_WRITE_MS = 5000
+
 const SUPERVISOR = /^supervisor\.(\d+)$/
 
 /** What the folder of a machine tells. @throws `NOT_FOUND` */

@@ -42,6 +42,16 @@ export interface Store {
   cleanUp(): void
 }
 
+/** Nothing for a machine that was deleted since somebody read of it, or a folder that is not vmkit's. */
+export function ifThere<T>(look: () => T): T | undefined {
+  try {
+    return look()
+  } catch (error) {
+    if (error instanceof VMKitError && error.code === 'NOT_FOUND') return undefined
+    throw error
+  }
+}
+
 export function newId(name: string): string {
   return `${name}~${randomSuffix()}`
 }
@@ -64,16 +74,6 @@ export function store(stateDir: string): Store {
     return namesIn(join(machines, name)).filter((id) => ID.exec(id)?.[1] === name)
   }
 
-  function tryGet(id: string): Machine | undefined {
-    try {
-      return get(id)
-    } catch (error) {
-      // Deleted since the folder was read, or left by something that is not vmkit.
-      if (error instanceof VMKitError && error.code === 'NOT_FOUND') return undefined
-      throw error
-    }
-  }
-
   function get(id: string): Machine {
     const folder = folderOf(id)
     try {
@@ -87,7 +87,7 @@ export function store(stateDir: string): Store {
 
   function list(name?: string): Machine[] {
     const names = name === undefined ? namesIn(machines) : [name]
-    return names.flatMap((entry) => idsOf(entry).map(tryGet)).filter((machine) => machine !== undefined)
+    return names.flatMap((entry) => idsOf(entry).flatMap((id) => ifThere(() => get(id)) ?? []))
   }
 
   function cleanUp(): void {

@@ -94,8 +94,9 @@ for group in $cgroups; do
 done
 [ -r "$dir/main.$run" ] && read -r main rest <"$dir/main.$run" && kill -9 -"$main" 2>/dev/null
 read -r uptime rest </proc/uptime
-echo "$status $how $oom $uptime" >"$dir/exit.$run"
+# Told first, as the start is: once the exit is there the machine may be deleted or started again, and that is told later.
 echo "stopped $id $run $status $how $oom $uptime" >>"$journal"
+echo "$status $how $oom $uptime" >"$dir/exit.$run"
 [ -z "$holder" ] || { kill -9 "$holder" && wait "$holder"; } 2>/dev/null
 [ -z "$keeper" ] || { kill "$keeper" && wait "$keeper"; }
 `

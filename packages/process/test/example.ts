@@ -3,7 +3,7 @@ import { processDriver } from '@vmkit/process/driver'
 
 await using manager = createManager({ drivers: { process: processDriver({ logs: { maxBytes: 8 * 1024 * 1024 } }) } })
 await using vm = await manager.create(
-  { name: 'worker', command: ['sh', '-c', 'echo "in $PWD"; trap "exit 3" TERM; sleep 60 & wait'], env: { MODE: 'test' } },
+  { name: 'worker', command: ['sh', '-c', 'trap "exit 3" TERM; echo "in $PWD"; sleep 60 & wait'], env: { MODE: 'test' } },
   { driver: 'process' },
 )
 await vm.start()

@@ -9,6 +9,7 @@ import {
   VMKitError,
 } from '@vmkit/core/driver'
 import { processAny, specOf } from '../any.js'
+import { CLEANUP_MS } from '../cleanup.js'
 import { accountsOf } from '../files/accounts.js'
 import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
@@ -21,7 +22,6 @@ import { NO_STDIN, type Reader, readFifo, type Writer, writeFifo } from './fifo-
 import { EXEC_MARK, isLeft, killExec } from './kill.js'
 
 const CHUNKS_HELD = 16
-const CLEANUP_MS = 15_000
 
 /** Runs a command, with its streams. Its environment carries a mark by which it is found, with its children, to be killed. */
 export async function execStream(host: Host, id: string, request: ExecRequest, ctx: CallContext): Promise<ExecSession> {

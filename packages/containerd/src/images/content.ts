@@ -2,6 +2,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { VMKitError } from '@vmkit/core/driver'
 import type { Descriptor } from '@vmkit/oci'
+import { CLEANUP_MS } from '../cleanup.js'
 import type { Containerd } from '../grpc/connection.js'
 import { WRITE_ACTION } from '../grpc/enums.js'
 import { abortReason, hasCode } from '../grpc/errors.js'
@@ -98,7 +99,7 @@ async function ingest(containerd: Containerd, { descriptor, content, labels, lea
     writer.send({ action: WRITE_ACTION.commit, ref, total, expected: digest, offset: BigInt(offset), labels: labels ?? {} })
     await answer()
   } catch (error) {
-    if (isDigestMismatch(error)) await containerd.content.abort({ ref }, { timeoutMs: 5000 }).catch(() => undefined)
+    if (isDigestMismatch(error)) await containerd.content.abort({ ref }, { timeoutMs: CLEANUP_MS }).catch(() => undefined)
     throw error
   } finally {
     writer.cancel()
@@ -125,7 +126,7 @@ export async function keepUploads(containerd: Containerd, layers: readonly Descr
 /** After a pull by somebody else that failed: what was written is worth nothing when it is not what was promised. */
 export async function dropBroken(containerd: Containerd, layers: readonly Descriptor[], failure: unknown): Promise<void> {
   if (!isDigestMismatch(failure)) return
-  const dropping = layers.map(({ digest }) => containerd.content.abort({ ref: `layer-${digest}` }, { timeoutMs: 5000 }))
+  const dropping = layers.map(({ digest }) => containerd.content.abort({ ref: `layer-${digest}` }, { timeoutMs: CLEANUP_MS }))
   await Promise.allSettled(dropping)
 }
 

@@ -1,5 +1,6 @@
 /** Leases: what is made under one is not collected as garbage before it ends. */
 import { randomUUID } from 'node:crypto'
+import { CLEANUP_MS } from '../cleanup.js'
 import type { Containerd } from '../grpc/connection.js'
 import { abortReason, hasCode } from '../grpc/errors.js'
 
@@ -41,7 +42,7 @@ async function payDebts(containerd: Containerd): Promise<void> {
 
 /** Never rejects, also when there is none. */
 export async function endLease(containerd: Containerd, id: string): Promise<void> {
-  await containerd.leases.delete({ id }, { timeoutMs: 5000 }).catch((error: unknown) => {
+  await containerd.leases.delete({ id }, { timeoutMs: CLEANUP_MS }).catch((error: unknown) => {
     if (hasCode(error, 'NOT_FOUND')) return
     owed.set(containerd, (owed.get(containerd) ?? new Set()).add(id))
   })

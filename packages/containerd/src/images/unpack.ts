@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
 import type { ImageConfig, Manifest } from '@vmkit/oci'
+import { CLEANUP_MS } from '../cleanup.js'
 import type { Containerd } from '../grpc/connection.js'
 import { hasCode } from '../grpc/errors.js'
 import { chainIds } from './chain.js'
@@ -31,7 +32,8 @@ export async function unpackImage(containerd: Containerd, unpack: Unpack, ctx: C
     ctx.report({ phase: 'extract', item: layer.digest, current: index, total: chain.length, unit: 'steps' })
     try {
       const parent = chain[index - 1] ?? ''
-      const { mounts } = await containerd.snapshots.prepare({ snapshotter, key, parent }, { signal, lease })
+      // Awaited whatever the caller does: the daemon goes on with a call whose client has left, and would make it after its removal.
+      const { mounts } = await containerd.snapshots.prepare({ snapshotter, key, parent }, { lease })
       const { mediaType, digest, size } = layer
       const { applied } = await containerd.diff.apply({ diff: { mediaType, digest, size: BigInt(size) }, mounts }, { signal, lease })
       const expected = config.rootfs.diff_ids[index]
@@ -42,7 +44,7 @@ export async function unpackImage(containerd: Containerd, unpack: Unpack, ctx: C
       }
       await containerd.snapshots.commit({ snapshotter, name, key }, { signal, lease })
     } catch (error) {
-      await containerd.snapshots.remove({ snapshotter, key }, { timeoutMs: 5000 }).catch(() => undefined)
+      await containerd.snapshots.remove({ snapshotter, key }, { timeoutMs: CLEANUP_MS }).catch(() => undefined)
       // Somebody else unpacked the same layer meanwhile.
       if (!hasCode(error, 'ALREADY_EXISTS')) throw error
       await hold(containerd, snapshotter, name, lease, signal)

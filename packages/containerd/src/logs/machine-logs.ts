@@ -10,6 +10,8 @@ import { parseStamped } from './stamped.js'
 /** For last words that somebody keeps back: a process that is not the machine's has them open. */
 const MOST_LATE_MS = 1000
 const LOOK_AGAIN_MS = 5
+/** A look that took longer counts as this: when this host or this program stands still, whoever writes does, or could not be seen. */
+const LONGEST_LOOK_MS = 50
 
 export async function* machineLogs(host: Host, id: string, options: LogOptions, ctx: CallContext): AsyncGenerator<LogEntry> {
   const target = logTarget(host, await findMachine(host, id, ctx), ctx)
@@ -19,11 +21,14 @@ export async function* machineLogs(host: Host, id: string, options: LogOptions, 
 
 /** Whether it has ended; if so, its writer has written its last words. */
 async function written({ progress }: Pick<MachineLog, 'progress'>): Promise<boolean> {
-  const startedAt = performance.now()
-  for (;;) {
+  let waitedMs = 0
+  for (let before = performance.now(); ; ) {
     const now = await progress()
-    if (now !== 'late' || performance.now() - startedAt > MOST_LATE_MS) return now === 'over'
+    if (now !== 'late' || waitedMs > MOST_LATE_MS) return now === 'over'
     await delay(LOOK_AGAIN_MS)
+    const at = performance.now()
+    waitedMs += Math.min(at - before, LONGEST_LOOK_MS)
+    before = at
   }
 }
 

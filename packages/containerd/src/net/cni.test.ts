@@ -9,9 +9,9 @@ const folder = mkdtempSync(join(tmpdir(), 'vmkit-cni-'))
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
 it('a plugin that is at work when the caller leaves finishes, so that what it made is found and given back', async () => {
-  const [address, begun] = [join(folder, 'address'), join(folder, 'begun')]
+  const [address, begun, done] = ['address', 'begun', 'done'].map((name) => join(folder, name)) as [string, string, string]
   // As the bridge plugin does, it has another program note the address, which goes on when it is killed itself.
-  writeFileSync(join(folder, 'ipam'), `#!/bin/sh\n: > ${begun}\nsleep 0.3\n: > ${address}\n`, { mode: 0o755 })
+  writeFileSync(join(folder, 'ipam'), `#!/bin/sh\n: > ${begun}\nsleep 0.3\n: > ${address}\n: > ${done}\n`, { mode: 0o755 })
   writeFileSync(join(folder, 'slow'), `#!/bin/sh\nif [ "$CNI_COMMAND" = DEL ]; then rm -f ${address}; else ${folder}/ipam; fi\n`, {
     mode: 0o755,
   })
@@ -22,7 +22,7 @@ it('a plugin that is at work when the caller leaves finishes, so that what it ma
   while (!existsSync(begun)) await delay(5)
   ended.abort(new Error('enough'))
   await expect(adding).rejects.toThrow('enough')
-  // Longer than the program takes.
-  await delay(500)
+  // Whoever ended the plugin, the program has written by then.
+  while (!existsSync(done)) await delay(5)
   expect(existsSync(address)).toBe(false)
 })

@@ -2,6 +2,7 @@
  * Ports of this host, as machines claim them. A plugin redirects packets without asking anybody, so a port is taken when a
  * program listens on it, or when a machine has its claim: a file that is made exclusively.
  */
+import { randomInt } from 'node:crypto'
 import { createSocket } from 'node:dgram'
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
@@ -13,6 +14,12 @@ import { privateFolder } from '../state-dir.js'
 type WantedPort = MachineConfig['ports'][number]
 
 const TRIES = 20
+
+/**
+ * Where any port is taken from: nobody holds it between two packets, so it is none that the kernel would give to whoever asks for any, nor
+ * a node port of Kubernetes (from 30000), which nobody holds either.
+ */
+const ANY = { first: 20_000, last: 29_999 }
 
 /** Claims every port, or none. @throws VMKitError `CONFLICT` naming the port */
 export async function claimPorts(
@@ -88,9 +95,16 @@ function holderOf(path: string): string | undefined {
   }
 }
 
-/** The port, or one that the kernel chose; `undefined` when somebody listens there. */
+/** The port, or any; `undefined` when somebody listens there. */
 function freePort(wanted: WantedPort): Promise<number | undefined> {
-  return wanted.protocol === 'udp' ? freeUdp(wanted) : freeTcp(wanted)
+  const one = { ...wanted, host: wanted.host === 0 ? anyPort() : wanted.host }
+  return one.protocol === 'udp' ? freeUdp(one) : freeTcp(one)
+}
+
+/** 0, for the kernel to choose, where its own range leaves no room (ip(7), ip_local_port_range: first and last). */
+function anyPort(): number {
+  const [first = '0'] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'latin1').split(/\s/)
+  return Number(first) > ANY.last ? randomInt(ANY.first, ANY.last + 1) : 0
 }
 
 function freeTcp({ host, hostIp }: WantedPort): Promise<number | undefined> {

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
 import { type Descriptor, digestOf, type ImageConfig, type ImageSource, type Manifest, MEDIA_TYPES } from '@vmkit/oci'
+import { CLEANUP_MS } from '../cleanup.js'
 import type { Containerd } from '../grpc/connection.js'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
@@ -101,13 +102,14 @@ async function diffOf(
   report({ phase: 'disk', message: 'looking for what the machine changed' })
   const { info } = await containerd.snapshots.stat({ snapshotter, key }, call)
   try {
-    const { mounts: left } = await containerd.snapshots.view({ snapshotter, key: view, parent: info?.parent ?? '' }, call)
+    // Awaited whatever the caller does: the daemon would make it after its removal.
+    const { mounts: left } = await containerd.snapshots.view({ snapshotter, key: view, parent: info?.parent ?? '' }, { lease, vmId: id })
     const { mounts: right } = await containerd.snapshots.mounts({ snapshotter, key }, call)
     const { diff } = await containerd.diff.diff({ left, right, mediaType: MEDIA_TYPES.layer, ref: view }, call)
     if (diff === undefined) throw new VMKitError('BACKEND_ERROR', 'containerd gave no diff of the root file system', { vmId: id })
     return descriptorOf(diff)
   } finally {
-    await containerd.snapshots.remove({ snapshotter, key: view }, { timeoutMs: 5000 }).catch(() => undefined)
+    await containerd.snapshots.remove({ snapshotter, key: view }, { timeoutMs: CLEANUP_MS }).catch(() => undefined)
   }
 }
 

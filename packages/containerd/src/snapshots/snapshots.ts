@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { type CallContext, type CloneRequest, type MachineRef, type SnapshotInfo, VMKitError } from '@vmkit/core/driver'
 import { withLock } from '@vmkit/core/state-folder'
+import { CLEANUP_MS } from '../cleanup.js'
 import { createMachine } from '../create.js'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
@@ -69,13 +70,15 @@ export async function restore(host: Host, id: string, tag: string, ctx: CallCont
       const key = `vmkit-${machine.uid}-${randomBytes(4).toString('hex')}`
       const before = machine.container.snapshotKey
       try {
-        await prepareRootfs(containerd, { snapshotter, key, parent: image.parent }, { signal: ctx.signal, lease, vmId: id })
+        // Awaited whatever the caller does: the daemon would make it after its removal.
+        await prepareRootfs(containerd, { snapshotter, key, parent: image.parent }, { lease, vmId: id })
+        ctx.signal.throwIfAborted()
         await endTask(host, machine)
         machine.container.snapshotKey = key
         Object.assign(machine.container.labels, image.labels)
         await updateMachine(host, machine, `restored:${tag}`, ['snapshotkey'])
       } catch (error) {
-        await removeRootfs(containerd, { snapshotter, key }, { timeoutMs: 5000 }).catch(() => undefined)
+        await removeRootfs(containerd, { snapshotter, key }, { timeoutMs: CLEANUP_MS }).catch(() => undefined)
         throw error
       }
       await removeRootfs(containerd, { snapshotter, key: before }, { vmId: id })

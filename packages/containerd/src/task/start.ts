@@ -2,6 +2,7 @@ import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type CallContext, VMKitError } from '@vmkit/core/driver'
 import type { Descriptor } from '@vmkit/oci'
+import { CLEANUP_MS } from '../cleanup.js'
 import { TASK_STATUS } from '../grpc/enums.js'
 import { hasCode } from '../grpc/errors.js'
 import type { Process } from '../grpc/generated/task_types_pb.js'
@@ -87,7 +88,7 @@ async function undoStart(host: Host, machine: Machine, hadStarted: boolean): Pro
     const task = await taskOf(host, machine.containerId, unaborted())
     if (task) {
       await ended(host, machine)
-      await (await host.containerd()).tasks.delete({ containerId: machine.containerId }, { timeoutMs: 10_000 })
+      await (await host.containerd()).tasks.delete({ containerId: machine.containerId }, { timeoutMs: CLEANUP_MS })
     }
   } catch (error) {
     // A daemon that is gone keeps what it has: the next start, or delete, discards it.

@@ -66,6 +66,24 @@ describe('waitFor', () => {
     expect(hungUp).toBe(3)
   })
 
+  it('port: one that has hung up while this process was held up is none either', async () => {
+    let hungUp = 0
+    const port = await listen(
+      createServer((socket) => {
+        hungUp += 1
+        if (hungUp > 3) return
+        socket.destroy()
+        setImmediate(() => {
+          const until = performance.now() + 60
+          while (performance.now() < until);
+        })
+      }),
+    )
+    const { vm } = await published(port)
+    await vm.waitFor({ port: 80, intervalMs: 1 })
+    expect(hungUp).toBe(4)
+  })
+
   it('port: waits for a machine that is not started yet, but not for a port that is not published', async () => {
     const { vm } = await machine()
     const waiting = vm.waitFor({ port: 80, intervalMs: 1 })

@@ -150,8 +150,10 @@ function accepts({ host, port }: Endpoint, signal: AbortSignal): Promise<boolean
     socket.once('error', () => settle(false))
     socket.once('connect', () => {
       clearTimeout(timer)
-      timer = setTimeout(() => settle(true), KEEPS_CONNECTION_MS)
+      // What came while this process had no turn is read first.
+      timer = setTimeout(() => setImmediate(settle, true), KEEPS_CONNECTION_MS)
       socket.once('data', () => settle(true))
+      socket.once('end', () => settle(false))
       socket.once('close', () => settle(false))
       socket.resume()
     })
