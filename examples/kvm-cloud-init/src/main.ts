@@ -25,7 +25,8 @@ await using vm = await manager.driver('kvm').create({
 })
 await vm.start()
 await vm.waitFor({ log: /seed-was-read/, timeoutMs: 600_000 })
-// By QEMU's guest agent, which the image must have.
+// By QEMU's guest agent, which the image must have. It may start after cloud-init.
 if (!vm.supports('exec')) throw new Error(vm.missing.exec)
+await vm.waitFor({ exec: ['true'], timeoutMs: 180_000 })
 const { stdout } = await vm.exec(['cat', '/run/ready'])
 process.stdout.write(stdout)

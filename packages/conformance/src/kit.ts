@@ -83,7 +83,7 @@ export function createKit(options: ConformanceOptions): Kit {
   async function assertNothingLeft(): Promise<void> {
     if (!options.leftovers) return
     let more: string[] = []
-    await until(5000 * patience, 'clean-up', async () => {
+    await until(20_000 * patience, 'clean-up', async () => {
       more = ((await options.leftovers?.()) ?? []).filter((line) => !present.includes(line))
       return more.length === 0
     }).catch(() => {

@@ -10,7 +10,7 @@ const LATER_POLL_MS = 1000
 /** What the engine says of a command that it could not start; why, it writes as its output. */
 const NOT_STARTED = 126
 /** The engine may refuse a command for the end of its machine a moment before it tells of that end itself. */
-const END_TOLD_MS = 1000
+const END_TOLD_MS = 3000
 
 export function inspectExec({ engine, id }: Place, execId: string): Promise<ExecInspect> {
   return engine.json<ExecInspect>({

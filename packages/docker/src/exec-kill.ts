@@ -7,22 +7,26 @@ import type { Place } from './machines.js'
 /** Name of the environment variable that a command and all its children carry, with a value of its own. */
 export const EXEC_MARK = 'VMKIT_EXEC'
 
-const PAUSE_MS = [2, 4, 8, 16, 32, 64, 125, 250, 500, 1000, 1000, 1000]
+/** On a busy host some seconds go by before a command begins, and with it what can be killed. */
+const PAUSE_MS = [2, 4, 8, 16, 32, 64, 125, 250, 500, ...Array<number>(14).fill(1000)]
 
 /**
  * The Engine API cannot signal an exec. Its processes are found by the mark in their environment, which children inherit
  * also when their parent is gone: through this host's /proc where the engine is local and /proc may be read, else by a
  * shell as root inside the container. Repeats until the command is over, because a process may fork in between, and once
- * more then: of a child that it left, nothing else tells.
+ * more then: of a child that it left, nothing else tells. Of what was found in this host's /proc, that tells the end as well: Podman
+ * may take ten seconds for it.
  */
 export async function killMarked(place: Place, mark: string, signal: string, isOver: () => Promise<boolean>): Promise<void> {
   const needle = `${EXEC_MARK}=${mark}`
   const once = signal !== 'SIGKILL'
   const { isLocal } = place.engine
+  let wasSeen = false
   for (const pause of PAUSE_MS) {
-    const wasOver = await isOver()
-    const hit =
-      (isLocal && (await killOnHost(needle, signal)) > 0) || (!(isLocal && wasOver) && (await killInside(place, needle, signal, isOver)))
+    const wasOver = wasSeen || (await isOver())
+    const isSeen = isLocal && (await killOnHost(needle, signal)) > 0
+    wasSeen ||= isSeen
+    const hit = isSeen || (!(isLocal && wasOver) && (await killInside(place, needle, signal, isOver)))
     if (hit ? once : wasOver) return
     await new Promise((resolve) => setTimeout(resolve, pause))
   }

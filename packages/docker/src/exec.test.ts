@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import { VMKitError } from '@vmkit/core'
 import { describe, expect, it } from 'vitest'
@@ -54,6 +56,30 @@ describe('the end of a command', () => {
       message: expect.stringContaining('cannot exec in a stopped state'),
     })
   })
+})
+
+it('a command that the engine forgot with its machine is over', async () => {
+  const gone = new VMKitError('NOT_FOUND', 'No such exec instance: e')
+  const engine = {
+    isLocal: false,
+    json: async ({ method }: { method: string }) => (method === 'GET' ? Promise.reject(gone) : { Id: 'e' }),
+    hijack: async () => new PassThrough().end(),
+  }
+  const machines = { at: async () => ({ engine, path: '/containers/x', id: 'x' }) } as unknown as Machines
+  const session = await execStream(machines, 'x', { command: ['true'] }, unaborted())
+  await expect(session.wait()).rejects.toMatchObject({ code: 'NOT_FOUND' })
+  await session.kill()
+  await session[Symbol.asyncDispose]()
+})
+
+it('a command that was seen on this host is over when it is not seen any more, whatever the engine says', async () => {
+  const place = { engine: { isLocal: true }, path: '/containers/x', id: 'x' } as unknown as Place
+  const mark = crypto.randomUUID()
+  const command = spawn('sleep', ['1000'], { env: { ...process.env, VMKIT_EXEC: mark }, stdio: 'ignore' })
+  const ended = once(command, 'exit')
+  await once(command, 'spawn')
+  await killMarked(place, mark, 'SIGKILL', async () => false)
+  expect(await ended).toEqual([null, 'SIGKILL'])
 })
 
 describe('killing a command inside of its machine', () => {

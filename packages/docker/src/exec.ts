@@ -58,9 +58,14 @@ export async function execStream(machines: Machines, id: string, request: ExecRe
   const session = rawSession(socket, tty !== undefined, atEnd, engine.isPodman && engine.isLocal ? untilReset(socket) : socket)
   const isOver = async (): Promise<boolean> => {
     if (exit !== undefined) return true
-    const { Running, ExitCode } = await inspectExec(place, Id)
-    // Without a code it has not even begun.
-    return !Running && ExitCode !== null
+    // Without a code it has not even begun; with its machine, the engine forgets it.
+    return inspectExec(place, Id).then(
+      ({ Running, ExitCode }) => !Running && ExitCode !== null,
+      (error: unknown) => {
+        if (hasCode(error, 'NOT_FOUND')) return true
+        throw error
+      },
+    )
   }
 
   if (tty && !engine.atLeast(CONSOLE_SIZE_API)) await firstSize(place, Id, tty)

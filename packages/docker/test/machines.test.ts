@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { VMKitError } from '@vmkit/core'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { IMAGE, raw, saveImage } from './engine.js'
+import { engineSocket, ensureImage, IMAGE, raw, saveImage } from './engine.js'
 import {
   containerNames,
   type DockerManager,
@@ -24,6 +24,7 @@ import {
 /** What the system closes or ends in its own time. */
 const SOON = { timeout: 10_000 }
 
+const nextSocket = engineSocket('VMKIT_DOCKER_NEXT_SOCKET', false)
 const hasCrun = requireEngine() && Object.hasOwn(await runtimesOfEngine(), 'crun')
 
 describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
@@ -118,6 +119,7 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
     await vm.start()
     await vm.waitFor({ healthy: true, timeoutMs: 20_000 })
     expect((await vm.status()).health).toBe('healthy')
+    await vm.waitFor({ log: 'Dockerfile' })
     const lines: string[] = []
     for await (const { text } of vm.logs()) lines.push(text)
     expect(lines).toEqual(['built', 'Dockerfile'])
@@ -240,9 +242,14 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
     }
   })
 
-  it('makes, starts, lists and deletes 200 machines, 16 at a time, and keeps no socket', async () => {
+  // Before 20.10.27 an engine may hang for ever when many machines of one network start and end at a time (moby/libnetwork#2679).
+  it.each([
+    ['makes, lists and deletes', socketPath, false],
+    ['makes, starts, lists and deletes', nextSocket ?? socketPath, true],
+  ])('%s 200 machines, 16 at a time, and keeps no socket', { timeout: 300_000 }, async (_what, socket, areStarted) => {
+    await ensureImage(socket as string)
     const before = [openSockets(), openFiles()] as const
-    const many = managerOf()
+    const many = managerOf({ socketPath: socket })
     const driver = many.driver('docker')
     const marks = { 'vmkit-test-many': 'true' }
     const names = Array.from({ length: 200 }, (_, index) => `vmkit-test-many-${index}`)
@@ -254,9 +261,10 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
         }),
       )
     }
-    await each(async (name) =>
-      (await driver.create({ name, image: IMAGE, pull: 'never', command: ['true'], labels: marks }, { onDispose: 'detach' })).start(),
-    )
+    await each(async (name) => {
+      const vm = await driver.create({ name, image: IMAGE, pull: 'never', command: ['true'], labels: marks }, { onDispose: 'detach' })
+      if (areStarted) await vm.start()
+    })
     expect(await driver.list({ labels: marks })).toHaveLength(200)
     await each(async (name) => (await driver.get(name)).delete({ force: true }))
     expect(await driver.list({ labels: marks })).toEqual([])
@@ -265,7 +273,7 @@ describe.skipIf(!requireEngine())(`machines on a real engine${why}`, () => {
       expect(openSockets()).toBeLessThanOrEqual(before[0])
       expect(openFiles()).toBeLessThanOrEqual(before[1])
     }, SOON)
-  }, 300_000)
+  })
 
   it.skipIf(!hasCrun)(
     `runs under crun, or says in its words why not${hasCrun ? '' : ' (not run: the engine has no runtime crun)'}`,

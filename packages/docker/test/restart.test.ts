@@ -1,10 +1,10 @@
 /** The engine goes away in the middle of calls and comes back, with live-restore and without: on a dockerd of this test alone. */
 import { connect, createServer, type Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { VMKitError } from '@vmkit/core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type OwnDaemon, ownDaemon } from './daemon.js'
 import { backendEnv, ensureImage, importUnique, pushImage, raw } from './engine.js'
+import { deferred, slowPort } from './slow-port.js'
 import { type DockerManager, idle, managerOf, requireEngine, socketPath, why } from './support.js'
 
 const isRoot = process.geteuid?.() === 0
@@ -117,14 +117,6 @@ describe.skipIf(!requireEngine() || !isRoot).each([true, false])(`a restart of t
   })
 })
 
-function deferred(): { promise: Promise<void>; resolve: () => void } {
-  let resolve = (): void => {}
-  const promise = new Promise<void>((done) => {
-    resolve = done
-  })
-  return { promise, resolve }
-}
-
 /** A socket before the engine's that holds back the first request whose head matches, until it is released. */
 async function stopper(target: string, head: RegExp) {
   const { promise: reached, resolve: reach } = deferred()
@@ -154,52 +146,6 @@ async function stopper(target: string, head: RegExp) {
     async [Symbol.asyncDispose]() {
       release()
       for (const client of clients) client.destroy()
-      await new Promise((resolve) => server.close(resolve))
-    },
-  }
-}
-
-const SLOW_BYTES_PER_TURN = 2 ** 14
-const SLOW_TURN_MS = 20
-
-/** A port of loopback that leads to another one, and answers slowly until it is told to hurry. */
-async function slowPort(target: string) {
-  const { promise: reached, resolve: seen } = deferred()
-  let isSlow = true
-  const sockets = new Set<Socket>()
-  const [host = '', port = ''] = target.split(':')
-  const server = createServer((client) => {
-    const origin = connect(Number(port), host)
-    for (const socket of [client, origin]) {
-      sockets.add(socket)
-      socket.on('error', () => {})
-      socket.on('close', () => {
-        client.destroy()
-        origin.destroy()
-      })
-    }
-    client.pipe(origin)
-    void (async () => {
-      for await (const chunk of origin as AsyncIterable<Buffer>) {
-        for (let at = 0; at < chunk.length; at += SLOW_BYTES_PER_TURN) {
-          client.write(chunk.subarray(at, at + SLOW_BYTES_PER_TURN))
-          if (isSlow) await sleep(SLOW_TURN_MS)
-        }
-      }
-      client.end()
-    })().catch(() => client.destroy())
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  return {
-    port: typeof address === 'object' ? address?.port : undefined,
-    reached,
-    seen,
-    hurry: () => {
-      isSlow = false
-    },
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy()
       await new Promise((resolve) => server.close(resolve))
     },
   }

@@ -79,12 +79,18 @@ async function listening(daemon: ChildProcess): Promise<void> {
   throw new Error(`sshd ended: ${lines.join('\n')}`)
 }
 
-/** Free a moment ago. */
+/** Free a moment ago, and none of those that Linux gives to whoever asks for any (from 32768 on): they are soon taken again. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000)
+    const server = createServer().listen(port, '127.0.0.1')
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    )
+    if (!isFree) continue
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }

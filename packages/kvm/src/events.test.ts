@@ -9,7 +9,7 @@ import { record } from './state/journal.js'
 
 it('a reader that comes late hears of the end of a machine that is deleted by then', async () => {
   const stateDir = mkdtempSync(join(tmpdir(), 'vmkit-kvm-events-'))
-  const reader = readEvents(makeHost(resolveOptions({ stateDir })), AbortSignal.timeout(10_000))
+  const reader = readEvents(makeHost(resolveOptions({ stateDir })), AbortSignal.timeout(50_000))
   try {
     const first = reader.next()
     const machine = { id: '0123456789ab', name: 'short' }

@@ -206,7 +206,7 @@ async function endLeftOver(machine: Machine, run: Run): Promise<void> {
   // The next one wants its disks, which are locked until then.
   using limit = limitOf(undefined, KILLED_MS)
   await untilChange(machine.folder.path, limit.signal, GONE_POLL_MS, () => (left.some(isAlive) ? undefined : true)).catch(() => {})
-  endUnknownDaemons(machine.folder, { shares: mountsOf(machine.config) })
+  await endUnknownDaemons(machine.folder, { shares: mountsOf(machine.config) })
   await endDaemons(machine.folder, run.daemons, true)
 }
 

@@ -15,7 +15,7 @@ import type { Machine } from './state/store.js'
 
 const MIB = 2 ** 20
 /** How long a guest has to give back memory, or to take it; it may still boot. */
-const FOLLOW_MS = 30_000
+const FOLLOW_MS = 60_000
 const LOOK_MS = 20
 
 interface Slot {

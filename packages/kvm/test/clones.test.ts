@@ -19,7 +19,7 @@ describe.skipIf(!hasQemu)(`clones${hasQemu ? '' : ' (not run: no QEMU; scripts/b
     await vm.start()
     if (!vm.supports('exec') || !vm.supports('files')) throw new Error('this guest has an agent')
     await vm.exec(['sh', '-c', 'echo before > /kept; mkdir -p /etc; echo 0 > /etc/machine-id'])
-  }, 60_000)
+  }, 150_000)
   afterAll(async () => {
     await machines[Symbol.asyncDispose]()
     rmSync(root, { recursive: true })
@@ -62,7 +62,7 @@ describe.skipIf(!hasQemu)(`clones${hasQemu ? '' : ' (not run: no QEMU; scripts/b
     await first.delete({ force: true })
   })
 
-  it('of a disk, made while the machine runs, boot under their own name', { timeout: 60_000 }, async () => {
+  it('of a disk, made while the machine runs, boot under their own name', { timeout: 180_000 }, async () => {
     if (!vm.supports('snapshot.disk') || !vm.supports('clone')) throw new Error('claimed')
     await sh(vm, 'echo consistent > /kept')
     await vm.snapshot('clean')

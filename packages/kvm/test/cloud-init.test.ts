@@ -191,7 +191,7 @@ describe.skipIf(why !== '')(`Debian${why}`, () => {
     expect((await vm.status()).exit).toMatchObject({ reason: 'guest-shutdown', code: null, signal: null })
   })
 
-  it('is set up by cloud-init from the seed, as the example shows', { timeout: 600_000 }, async () => {
+  it('is set up by cloud-init from the seed, as the example shows', { timeout: 800_000 }, async () => {
     const { path, initrd } = await bootOf(work, '/sbin/init')
     const startedAt = Date.now()
     const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env

@@ -90,10 +90,21 @@ export function endLine(machine: Machine): number {
 }
 
 export async function untilCount(machine: Machine, enough: (all: Count[]) => boolean): Promise<Count[]> {
-  return untilChange(machine.folder.path, AbortSignal.timeout(20_000), 100, () => {
+  return untilChange(machine.folder.path, AbortSignal.timeout(60_000), 100, () => {
     const all = said(machine)
     return enough(all) ? all : undefined
   })
+}
+
+/**
+ * What the second of two runs said. Between them may stand a line that is the end of one number behind the half of another: the first
+ * run was cut off in the middle of a line, or the second woke there. None when there is only one run.
+ */
+export function secondRun(all: readonly Count[]): Count[] {
+  const seam = all.findIndex(({ memory }, index) => index > 0 && memory !== (all[index - 1]?.memory ?? 0) + 1)
+  if (seam < 0) return []
+  const behind = all.slice(seam)
+  return problemOf(behind.slice(0, 2)) === undefined ? behind : behind.slice(1)
 }
 
 /** Fails unless each number is one more than the last, and the disk always held the number of the time before. */

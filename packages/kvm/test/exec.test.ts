@@ -25,7 +25,7 @@ describe.skipIf(!hasQemu)(`commands in the vmkit guest${hasQemu ? '' : ' (not ru
   let vm: Awaited<ReturnType<typeof running>>
   beforeAll(async () => {
     vm = await running()
-  }, 60_000)
+  }, 150_000)
   afterAll(async () => {
     await machines[Symbol.asyncDispose]()
     rmSync(root, { recursive: true })

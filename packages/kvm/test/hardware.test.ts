@@ -107,7 +107,7 @@ describe.skipIf(!hasQemu)(`the hardware of a machine${why}`, () => {
   })
 
   for (const machine of ['q35', 'pc', 'microvm'] as const) {
-    it(`a ${machine} takes extra disks and NICs from the start, and is paused and resumed`, async () => {
+    it(`a ${machine} takes extra disks and NICs from the start, and is paused and resumed`, { timeout: 120_000 }, async () => {
       await using machines = bench()
       const vm = await machines.create({
         ...tiny({ machine }),
@@ -118,7 +118,7 @@ describe.skipIf(!hasQemu)(`the hardware of a machine${why}`, () => {
         cpus: 2,
       })
       await vm.start()
-      await vm.waitFor({ log: 'it lives', timeoutMs: 30_000 })
+      await vm.waitFor({ log: 'it lives', timeoutMs: 60_000 })
       await vm.pause()
       await vm.resume()
       expect((await vm.info()).config.devices).toHaveLength(2)

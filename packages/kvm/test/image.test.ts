@@ -36,7 +36,7 @@ describe.skipIf(!hasQemu)(`an OCI image as a machine${hasQemu ? '' : ' (not run:
     for (const folder of [root, work]) rmSync(folder, { recursive: true })
   })
 
-  it('runs what the image says, and what the config says instead', { timeout: 90_000 }, async () => {
+  it('runs what the image says, and what the config says instead', { timeout: 240_000 }, async () => {
     await using machines = bench({ cacheDir: ownCache(join(work, 'cache')) })
     const vm = await machines.create({
       name: 'image',
@@ -61,14 +61,14 @@ describe.skipIf(!hasQemu)(`an OCI image as a machine${hasQemu ? '' : ' (not run:
     })
     await bigger.start()
     await bigger.waitFor({ log: /\//, timeoutMs: 60_000 })
-    await bigger.stop({ graceMs: 20_000 })
+    await bigger.stop({ graceMs: 60_000 })
     expect((await bigger.info()).exit).toMatchObject({ code: 42 })
     const sizes: string[] = []
     for await (const { text } of bigger.logs()) sizes.push(text)
     expect(Number(sizes[0]?.trim().split(/\s+/)[1])).toBeGreaterThan(2800)
   })
 
-  it('is made of an archive, by its path or by its name, and is not removed while a machine uses it', { timeout: 60_000 }, async () => {
+  it('is made of an archive, by its path or by its name, and is not removed while a machine uses it', { timeout: 120_000 }, async () => {
     const cacheDir = ownCache(join(work, 'archived'))
     await using machines = bench({ cacheDir })
     const driver = machines.manager.driver('kvm')

@@ -44,11 +44,11 @@ async function ownSystem() {
 }
 
 describe.skipIf(!hasQemu)(`a kernel of one's own${hasQemu ? '' : ' (not run: no QEMU; scripts/backends up installs it)'}`, () => {
-  it('is shut down by the power button, without an agent', { timeout: 120_000 }, async () => {
+  it('is shut down by the power button, without an agent', { timeout: 240_000 }, async () => {
     await using machines = bench()
     const vm = await machines.create({ kernel: await ownSystem(), memory: '128MiB' })
     await vm.start()
-    await vm.waitFor({ log: 'waiting for /dev/input/event', timeoutMs: 60_000 })
+    await vm.waitFor({ log: 'waiting for /dev/input/event', timeoutMs: 120_000 })
     await vm.stop({ graceMs: 60_000 })
     const lines: string[] = []
     for await (const { text } of vm.logs()) lines.push(text)

@@ -22,7 +22,7 @@ async function killInSave(stateDir: string, { id }: Machine, when: 'begun' | 'se
 
 describe.skipIf(missingQemu)(`killed while it saves the memory${missingQemu ? `: ${missingQemu}` : ''}`, () => {
   for (const when of ['begun', 'sent'] as const) {
-    it(`the guest goes on when somebody looks, and half a snapshot is gone (${when})`, { timeout: 60_000 }, async () => {
+    it(`the guest goes on when somebody looks, and half a snapshot is gone (${when})`, { timeout: 180_000 }, async () => {
       await using place = await bed()
       const machine = await place.counting()
       await killInSave(place.stateDir, machine, when)
@@ -30,8 +30,8 @@ describe.skipIf(missingQemu)(`killed while it saves the memory${missingQemu ? `:
       await using manager = createManager({ drivers: { kvm: kvm({ stateDir: place.stateDir }) } })
       const vm = await manager.driver('kvm').get(machine.id)
       const before = said(machine).length
-      await expect.poll(async () => (await vm.status()).state, { timeout: 20_000 }).toBe('running')
-      await expect.poll(() => readdirSync(machine.folder.snapshots), { timeout: 20_000 }).toEqual([])
+      await expect.poll(async () => (await vm.status()).state, { timeout: 60_000 }).toBe('running')
+      await expect.poll(() => readdirSync(machine.folder.snapshots), { timeout: 60_000 }).toEqual([])
       expect(problemOf(await untilCount(machine, (all) => all.length > before + 70))).toBeUndefined()
       // What was asked for is kept.
       await vm.pause()
@@ -39,7 +39,7 @@ describe.skipIf(missingQemu)(`killed while it saves the memory${missingQemu ? `:
     })
   }
 
-  it('resume() lets it go on, and the same snapshot can be taken', { timeout: 60_000 }, async () => {
+  it('resume() lets it go on, and the same snapshot can be taken', { timeout: 180_000 }, async () => {
     await using place = await bed()
     const machine = await place.counting()
     await killInSave(place.stateDir, machine, 'sent')

@@ -105,8 +105,8 @@ describe.skipIf(why !== undefined)(`named networks${why === undefined ? '' : ` (
     process.kill((await db.info()).pid as number, 'SIGKILL')
     await db.wait()
     // The kernel takes its tap away, with its last thread.
-    await expect.poll(() => hasLink(dbNic.interface), { timeout: 20_000 }).toBe(false)
-    await expect.poll(() => sh(web, 'grep -c postgres /etc/hosts'), { timeout: 30_000 }).toBe('0')
+    await expect.poll(() => hasLink(dbNic.interface), { timeout: 60_000 }).toBe(false)
+    await expect.poll(() => sh(web, 'grep -c postgres /etc/hosts'), { timeout: 60_000 }).toBe('0')
     expect((await db.status()).state).toBe('failed')
     await db.start()
     await listening(db, 5432)
@@ -176,7 +176,7 @@ describe.skipIf(why !== undefined)(`named networks${why === undefined ? '' : ` (
     expect(await nics(asked)).toMatchObject([{ address: `${prefix}.77`, mac: '52:54:00:aa:00:01' }])
   })
 
-  it('a start that fails or is aborted, and an app that died in the middle, leave nothing', { timeout: 60_000 }, async () => {
+  it('a start that fails or is aborted, and an app that died in the middle, leave nothing', { timeout: 180_000 }, async () => {
     await using place = await networked()
     const { id: bridge } = await place.networks.create('back')
     const networks = ['back']
@@ -189,7 +189,7 @@ describe.skipIf(why !== undefined)(`named networks${why === undefined ? '' : ` (
     }
     // An abort is answered before QEMU is gone where that takes long.
     for (const machine of [broken, vm])
-      for (const nic of await nics(machine)) await expect.poll(() => hasLink(nic.interface), { timeout: 20_000 }).toBe(false)
+      for (const nic of await nics(machine)) await expect.poll(() => hasLink(nic.interface), { timeout: 60_000 }).toBe(false)
 
     // As after a reboot.
     execFileSync('ip', ['link', 'delete', bridge])
@@ -203,7 +203,7 @@ describe.skipIf(why !== undefined)(`named networks${why === undefined ? '' : ` (
     writeFileSync(join(folder, 'run.json'), JSON.stringify({ ...run, launcher: { pid: 1, start: 1, boot: 'another' } }))
     rmSync(join(folder, 'joined'))
     expect((await vm.status()).state).toBe('running')
-    await expect.poll(() => existsSync(join(folder, 'joined')), { timeout: 20_000 }).toBe(true)
+    await expect.poll(() => existsSync(join(folder, 'joined')), { timeout: 60_000 }).toBe(true)
     expect(masterOf(tap)).toBe(bridge)
     await vm.delete({ force: true })
     await broken.delete()

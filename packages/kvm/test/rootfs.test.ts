@@ -18,7 +18,7 @@ async function linesOf(vm: { logs(): AsyncIterable<{ source: string; text: strin
 }
 
 describe.skipIf(!hasQemu)(`a root file system as a machine${hasQemu ? '' : ' (not run: no QEMU; scripts/backends up installs it)'}`, () => {
-  it('runs its command as the config says and tells how it ended', { timeout: 60_000 }, async () => {
+  it('runs its command as the config says and tells how it ended', { timeout: 120_000 }, async () => {
     await using machines = bench()
     const hostile = 'a "b" $(c) `d`, ;e\\ \'f\'\n%s'
     const vm = await machines.create({

@@ -112,7 +112,7 @@ describe
       console.log(`restored from a template: ${(performance.now() - began).toFixed(0)} ms`)
       expect(await sh(vm, 'cat /kept /tmp/state')).toBe('before\nwarm')
     }
-    await vm.stop()
+    await vm.stop({ graceMs: 60_000 })
     expect(existsSync(join(folderOf(vm.id), 'memory.ram')), 'nothing of its memory is left').toBe(false)
     await vm.start()
     expect(await sh(vm, 'cat /kept')).toBe('before')

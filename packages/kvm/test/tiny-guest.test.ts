@@ -18,7 +18,7 @@ const noKvm = whyNoKvm()?.message
 for (const accel of ['tcg', 'kvm'] as const) {
   const why = !hasQemu ? ' (not run: no QEMU; scripts/backends up installs it)' : accel === 'kvm' && noKvm ? ` (not run: ${noKvm})` : ''
   describe.skipIf(why !== '')(`the tiny guest under ${accel}${why}`, () => {
-    it('lives a whole life', async () => {
+    it('lives a whole life', { timeout: 120_000 }, async () => {
       await using machines = bench()
       const vm = await machines.create({
         name: 'tiny',
@@ -28,7 +28,7 @@ for (const accel of ['tcg', 'kvm'] as const) {
       })
       expect((await vm.status()).state).toBe('created')
       await vm.start()
-      await vm.waitFor({ log: 'it lives', timeoutMs: 20_000 })
+      await vm.waitFor({ log: 'it lives', timeoutMs: 60_000 })
       expect((await vm.info()).details?.accel).toBe(accel)
       await vm.pause()
       expect((await vm.status()).state).toBe('paused')

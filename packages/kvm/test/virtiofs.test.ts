@@ -69,11 +69,11 @@ describe.skipIf(why !== '')(`folders by virtiofs${why}`, () => {
     expect(daemons(stateDir).length).toBeGreaterThanOrEqual(2)
     const { pid } = await vm.info()
     process.kill(pid as number, 'SIGKILL')
-    await untilChange(stateDir, AbortSignal.timeout(10_000), 20, () => (daemons(stateDir).length === 0 ? true : undefined))
+    await untilChange(stateDir, AbortSignal.timeout(60_000), 20, () => (daemons(stateDir).length === 0 ? true : undefined))
     expect((await vm.status()).state).toBe('failed')
   })
 
-  it('leave no process after a start that fails, or a program that died in the middle of one', { timeout: 60_000 }, async () => {
+  it('leave no process after a start that fails, or a program that died in the middle of one', { timeout: 180_000 }, async () => {
     await using machines = bench()
     const { stateDir } = machines
     const taken = createServer().listen(0, '127.0.0.1')
@@ -96,7 +96,7 @@ describe.skipIf(why !== '')(`folders by virtiofs${why}`, () => {
     const socket = join(folder.path, 'fs0.sock')
     if (typeof program === 'string') throw new Error(program)
     const left = spawn(program.path, virtiofsdArguments(program, { socket, source, readOnly: false }), { stdio: 'ignore', detached: true })
-    await untilChange(folder.path, AbortSignal.timeout(10_000), 20, () => (existsSync(socket) ? true : undefined))
+    await untilChange(folder.path, AbortSignal.timeout(60_000), 20, () => (existsSync(socket) ? true : undefined))
     const launcher = identify(left.pid as number)
     if (!launcher) throw new Error('it did not start')
     writeRun(folder, {

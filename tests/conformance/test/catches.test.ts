@@ -71,7 +71,7 @@ const CASES: Case[] = [
     spoil: (driver) => ({
       async create(config, ctx) {
         const ref = await driver.create(config, { ...ctx, signal: new AbortController().signal })
-        await new Promise((resolve) => setTimeout(resolve, 10))
+        await new Promise((resolve) => setTimeout(resolve, 50))
         ctx.signal.throwIfAborted()
         return ref
       },
@@ -287,7 +287,7 @@ const CASES: Case[] = [
     spoil: (driver) => ({
       async clone(id, request, ctx) {
         const ref = await driver.clone?.(id, request, { ...ctx, signal: new AbortController().signal })
-        await new Promise((resolve) => setTimeout(resolve, 5))
+        await new Promise((resolve) => setTimeout(resolve, 50))
         ctx.signal.throwIfAborted()
         return ref as { id: string }
       },
@@ -327,6 +327,8 @@ const CASES: Case[] = [
         return status.exit?.signal === 'SIGKILL' ? { ...status, state: 'running' } : status
       },
     }),
+    // Its walk begins with start and kill; one in 7,000 kills nothing that runs.
+    options: { seed: 15 },
   },
   {
     wrong: 'lists nothing while its backend is away',

@@ -38,7 +38,8 @@ async function run(concern: Concern, child: 'sees the same' | 'sees others'): Pr
   }
 }
 
-describe('a driver whose processes do not see each other', () => {
+// Dozens of processes, one after the other; and what a broken driver never does is waited for.
+describe('a driver whose processes do not see each other', { timeout: 240_000 }, () => {
   it('fails where a new process must find what a crash left', async () => {
     const { failed } = await run('crash', 'sees others')
     for (const title of [

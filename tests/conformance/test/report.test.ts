@@ -10,7 +10,7 @@ const away = { probe: async () => ({ available: false, reason: 'no engine at /ru
 describe('the report', () => {
   afterEach(() => void vi.unstubAllEnvs())
 
-  it('has no failure for a driver that keeps its promises, and names every test that was not run', async () => {
+  it('has no failure for a driver that keeps its promises, and names every test that was not run', { timeout: 240_000 }, async () => {
     const { failed, passed, skipped, report, text } = await runKit(() => ({}), { patience: 1 })
     assert.deepEqual([...failed], [])
     assert.deepEqual(report.failed, [])

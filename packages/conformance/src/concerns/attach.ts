@@ -19,8 +19,8 @@ export function attach(test: Test): void {
         }
       })()
       await session.stdin.write('tö you\n')
-      await t.within(5000, 'the echo', reading)
-      await t.within(5000, 'close', session.close())
+      await t.within(15_000, 'the echo', reading)
+      await t.within(15_000, 'close', session.close())
       await session.close()
       assert.equal((await vm.status()).state, 'running')
     }
@@ -74,7 +74,7 @@ export function attach(test: Test): void {
     const vm = await t.start({ does: 'idle' })
     const session = await vm.console()
     await session.stdin.write('\n')
-    await t.within(5000, 'close', session.close())
+    await t.within(15_000, 'close', session.close())
     assert.equal((await vm.status()).state, 'running')
   })
 

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { assertSoon } from '../abort-at.js'
 import { all, rejects } from '../assertions.js'
+import { givenTime } from '../given-time.js'
 import type { Test, Tools } from '../tools.js'
 
 /** Guarantee 10: a backend that is away is an error at once, and needs no new driver object when it is back. */
@@ -24,9 +26,9 @@ export function backendDown(test: Test): void {
       if (vm.supports('logs')) calls.logs = () => all(vm.logs())
       if (t.driver.missing.images === undefined) calls['images.list'] = () => t.driver.images.list()
       for (const [what, call] of Object.entries(calls)) {
-        const startedAt = performance.now()
-        const error = await rejects(t.within(5000, `an answer of ${what}`, call()), 'BACKEND_UNAVAILABLE', what)
-        assert.ok(performance.now() - startedAt < t.ms(3000), `${what} answered after ${performance.now() - startedAt} ms`)
+        using sinceCall = givenTime()
+        const error = await rejects(t.within(15_000, `an answer of ${what}`, call()), 'BACKEND_UNAVAILABLE', what)
+        assertSoon(sinceCall, what, t.ms(3000))
         assert.equal(error.retryable, true)
       }
     })
@@ -62,7 +64,7 @@ export function backendDown(test: Test): void {
     await vm.info()
     await down(t, async () => {
       for (const [what, promise] of Object.entries(open))
-        await rejects(t.within(8000, `the end of ${what}`, promise), ['BACKEND_UNAVAILABLE', 'BACKEND_ERROR'], what)
+        await rejects(t.within(15_000, `the end of ${what}`, promise), ['BACKEND_UNAVAILABLE', 'BACKEND_ERROR'], what)
     })
     await t.driver.list()
   })

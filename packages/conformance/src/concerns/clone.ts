@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { aborted, timed } from '../abort-at.js'
+import { aborter, timed } from '../abort-at.js'
 import { rejects } from '../assertions.js'
 import type { FullVM, Test } from '../tools.js'
 
@@ -52,10 +52,10 @@ export function clone(test: Test): void {
     const vm = await t.create({ does: 'idle' })
     await vm.snapshot('base')
     const first = t.name()
-    const span = await timed(() => vm.clone('base', { name: first, onDispose: 'detach' }))
+    const aborted = aborter(t, await timed(() => vm.clone('base', { name: first, onDispose: 'detach' })))
     for (let round = 0; round < 5; round += 1) {
       const name = t.name()
-      const result = await aborted(t, span, (signal) => vm.clone('base', { name, onDispose: 'detach', signal }))
+      const result = await aborted((signal) => vm.clone('base', { name, onDispose: 'detach', signal }))
       if (result === 'ok') continue
       assert.equal(result, 'ABORTED')
       await t.until('an aborted clone to leave nothing', async () => (await t.driver.list({ name })).length === 0)

@@ -9,10 +9,12 @@ const ROUNDS = 8
 
 /** Guarantee 3: SIGKILL of the app at any moment; a new process sees everything and can end it. */
 export function crash(test: Test): void {
-  test('a machine lives on, and a new process finds it as it was', { durability: 'host' }, async (t) => {
-    // Long enough for the second process to start while it runs, on a busy host too.
-    const config = t.config({ does: 'exit', code: 23, afterMs: 6000 }, { labels: { kept: 'yes ü' } })
+  test('a machine lives on, and a new process finds it as it was', { durability: 'host', limitMs: 90_000 }, async (t) => {
+    const startedAt = performance.now()
     const first = await t.child()
+    // Long enough for a second process to start while it runs: how busy this host is, the first one tells.
+    const afterMs = 5000 + Math.round(4 * (performance.now() - startedAt))
+    const config = t.config({ does: 'exit', code: 23, afterMs }, { labels: { kept: 'yes ü' } })
     const vm = await first.ask<string>({ op: 'create', config })
     await first.ask({ op: 'start', vm })
     await first.crash()
@@ -23,7 +25,7 @@ export function crash(test: Test): void {
     const info = await second.ask<{ config: VMConfig; startedAt: number | null }>({ op: 'info', vm })
     assert.equal(info.config.name, config.name)
     if (config.command) assert.deepEqual(info.config.command, [...config.command])
-    const exit = await t.within(20_000, 'the exit', second.ask<{ code: number | null }>({ op: 'wait', vm }))
+    const exit = await t.within(20_000 + afterMs, 'the exit', second.ask<{ code: number | null }>({ op: 'wait', vm }))
     assert.ok(exit.code === 23 || exit.code === null, `the exit is 23, or null where the backend cannot know it; got ${exit.code}`)
     await second.ask({ op: 'delete', vm })
   })

@@ -27,20 +27,24 @@ export function events(test: Test): void {
   })
 
   test('pause and resume are told', { needs: ['pause'] }, async (t) => {
-    const vm = await t.start({ does: 'idle' })
     const heard = listen(t, t.driver)
+    const vm = await t.start({ does: 'idle' })
+    // A start may be told a moment after its call has returned.
+    await heard.until((event) => event.type === 'started' && event.id === vm.id)
     await vm.pause()
     await vm.resume()
     await heard.until((event) => event.type === 'resumed' && event.id === vm.id)
     assert.deepEqual(
       heard.of(vm.id).map(({ type }) => type),
-      ['paused', 'resumed'],
+      ['created', 'started', 'paused', 'resumed'],
     )
     await heard.end()
   })
 
   test('the stream of one machine is about it alone', {}, async (t) => {
+    const heard = listen(t, t.driver)
     const vm = await t.create({ does: 'idle' })
+    await heard.until((event) => event.type === 'created' && event.id === vm.id)
     const iterator = vm.events()
     const pull = iterator.next()
     const other = await t.create({ does: 'idle' })
@@ -49,6 +53,7 @@ export function events(test: Test): void {
     const { value } = await t.within(10_000, 'an event', pull)
     assert.deepEqual([value.id, value.type], [vm.id, 'started'])
     await iterator.return?.()
+    await heard.end()
   })
 
   test('a machine that ends by itself is heard of, with its exit', { needs: ['events'] }, async (t) => {
@@ -95,7 +100,7 @@ export function events(test: Test): void {
       () => true,
     )
     await manager.close()
-    assert.equal(await t.within(5000, 'the end of the stream', pull), true)
+    assert.equal(await t.within(15_000, 'the end of the stream', pull), true)
   })
 }
 
@@ -128,8 +133,8 @@ function listen(t: Tools, driver: FullHandle): Listening {
       })
     },
     async end() {
-      await t.within(5000, 'leaving the events', Promise.resolve(iterator.return?.()))
-      await t.within(5000, 'the end of the events', reading)
+      await t.within(15_000, 'leaving the events', Promise.resolve(iterator.return?.()))
+      await t.within(15_000, 'the end of the events', reading)
     },
   }
 }

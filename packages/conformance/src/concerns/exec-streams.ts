@@ -167,12 +167,12 @@ export function execStreams(test: Test): void {
     await using session = await vm.execStream(t.command({ does: 'exit', code: 0 }), { stdin: true })
     await session.wait()
     await t.within(
-      5000,
+      15_000,
       'an answer',
       session.stdin.write('too late').catch(() => {}),
     )
     await t.within(
-      5000,
+      15_000,
       'an answer',
       session.stdin.end().catch(() => {}),
     )

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { timed } from '../abort-at.js'
+import { assertSoon, timed } from '../abort-at.js'
 import { rejects } from '../assertions.js'
+import { givenTime } from '../given-time.js'
 import type { FullVM, Test, Tools } from '../tools.js'
 
 /** Commands that are run to their end. */
@@ -140,11 +141,11 @@ export function exec(test: Test): void {
     // A machine that still boots takes commands, and starts them when it is up: that is not the timeout's time.
     await vm.exec(t.command({ does: 'exit', code: 0 }))
     // Time enough for it to start its children and to tell of them: some that end at once say how busy this host is.
-    const timeoutMs = t.ms(1500) + 4 * (await timed(() => vm.exec(t.command({ does: 'exit', code: 0 }))))
+    const timeoutMs = Math.max(t.ms(1500), 3000) + 4 * (await timed(() => vm.exec(t.command({ does: 'exit', code: 0 }))))
     const startedAt = performance.now()
     const result = await vm.exec(t.command({ does: 'tree' }), { timeoutMs })
     assert.equal(result.timedOut, true)
-    assert.ok(performance.now() - startedAt < timeoutMs + t.ms(3000), 'it ended long after its timeout')
+    assert.ok(performance.now() - startedAt < timeoutMs + t.ms(10_000), 'it ended long after its timeout')
     assert.notEqual(result.exitCode, 0)
     await assertGone(t, vm, result.stdout)
   })
@@ -160,15 +161,15 @@ export function exec(test: Test): void {
       if (pids.includes('\n')) break
     }
     await session.kill()
-    await t.within(5000, 'the end of a killed session', session.wait())
+    await t.within(15_000, 'the end of a killed session', session.wait())
     await assertGone(t, vm, pids)
 
     const controller = new AbortController()
     const running = vm.exec(t.command({ does: 'stubborn' }), { signal: controller.signal })
-    const abortedAt = performance.now()
+    using sinceAbort = givenTime()
     controller.abort(new Error('enough'))
     await rejects(running, 'ABORTED')
-    assert.ok(performance.now() - abortedAt < 1000, `abort took ${performance.now() - abortedAt} ms`)
+    assertSoon(sinceAbort, 'the abort')
   })
 
   test('is refused when the machine does not run', { needs }, async (t) => {
@@ -207,9 +208,5 @@ export function exec(test: Test): void {
 export async function assertGone(t: Tools, vm: FullVM, text: string): Promise<void> {
   const pids = text.trim().split(/\s+/).map(Number)
   assert.equal(pids.length, 3, `expected three process ids, got ${JSON.stringify(text)}`)
-  await t.until(
-    'the end of the whole tree in the guest',
-    async () => (await vm.exec(t.command({ does: 'alive', pids }))).exitCode === 1,
-    3000,
-  )
+  await t.until('the end of the whole tree in the guest', async () => (await vm.exec(t.command({ does: 'alive', pids }))).exitCode === 1)
 }

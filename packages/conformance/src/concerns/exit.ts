@@ -26,13 +26,15 @@ export function exit(test: Test): void {
   })
 
   test('wait does not resolve before the end', {}, async (t) => {
-    // Long enough to be asked while it runs, on a busy host too.
-    const vm = await t.start({ does: 'exit', code: 3, afterMs: 2000 })
     const startedAt = performance.now()
-    assert.equal((await vm.status()).state, 'running')
+    const vm = await t.start({ does: 'exit', code: 3, afterMs: 2000 })
+    const { state } = await vm.status()
+    // A host that stood still for so long may have seen its end already.
+    if (performance.now() - startedAt < 1800) assert.equal(state, 'running')
     const end = await t.within(20_000, 'the exit', vm.wait())
     assert.equal(end.code, 3)
-    assert.ok(performance.now() - startedAt > 200, `wait resolved after ${performance.now() - startedAt} ms, the machine runs for 2000`)
+    const took = performance.now() - startedAt
+    assert.ok(took > 1800, `wait resolved ${took} ms after the machine was made, which runs for 2000`)
     assert.equal((await vm.status()).state, 'stopped', 'when wait resolves the machine is stopped for everybody')
   })
 
@@ -105,9 +107,10 @@ export function exit(test: Test): void {
     if (end.oom) assert.equal(end.reason, 'oom')
   })
 
-  test('an early start and end is not lost', {}, async (t) => {
+  // Five machines at a time, which may have one processor among them.
+  test('an early start and end is not lost', { limitMs: 90_000 }, async (t) => {
     const machines = await Promise.all(Array.from({ length: 5 }, (_, i) => t.start({ does: 'exit', code: i + 1 })))
-    const ends = await t.within(20_000, 'all exits', Promise.all(machines.map((vm) => vm.wait())))
+    const ends = await t.within(60_000, 'all exits', Promise.all(machines.map((vm) => vm.wait())))
     assert.deepEqual(
       ends.map(({ code }) => code),
       [1, 2, 3, 4, 5],

@@ -77,7 +77,7 @@ async function assertGone(t: Tools, vm: FullVM): Promise<void> {
   ]
   if (missing.exec === undefined) calls.push(['exec', () => vm.exec(t.command({ does: 'exit', code: 0 }))])
   if (missing.logs === undefined)
-    calls.push(['logs', () => all(vm.logs())], ['logs with follow', () => t.within(5000, 'an answer', all(vm.logs({ follow: true })))])
+    calls.push(['logs', () => all(vm.logs())], ['logs with follow', () => t.within(15_000, 'an answer', all(vm.logs({ follow: true })))])
   if (missing.pause === undefined) calls.push(['pause', () => vm.pause()])
   if (missing.files === undefined) calls.push(['files.read', () => vm.files.read('x')], ['files.write', () => vm.files.write('x', 'x')])
   if (missing['snapshot.disk'] === undefined) calls.push(['snapshot', () => vm.snapshot('tag')], ['snapshots', () => vm.snapshots()])

@@ -20,7 +20,7 @@ export function streams(test: Test): void {
       const iterator = vm.logs({ follow: true, tail: 0 })
       const pull = iterator.next()
       await iterator.return?.()
-      await t.within(2000, 'the end of the waiting pull', pull)
+      await t.within(15_000, 'the end of the waiting pull', pull)
     })
   })
 
@@ -29,7 +29,7 @@ export function streams(test: Test): void {
       const iterator = t.driver.events()
       const pull = iterator.next()
       await iterator.return?.()
-      await t.within(2000, 'the end of the waiting pull', pull)
+      await t.within(15_000, 'the end of the waiting pull', pull)
     })
   })
 
@@ -93,10 +93,18 @@ export function streams(test: Test): void {
 async function frees(t: Tools, task: () => Promise<void>, times = TIMES): Promise<void> {
   await task()
   await t.driver.list()
-  const before = await settled(t)
-  for (let i = 0; i < times; i += 1) await task()
-  // One pooled connection more or less says nothing; one per task does.
-  await t.until(`the handles to be freed; there were ${before}, now ${handles()}`, () => handles() < before + Math.ceil(times / 3), 5000)
+  for (let isSecond = false; ; isSecond = true) {
+    const before = await settled(t)
+    for (let i = 0; i < times; i += 1) await task()
+    try {
+      // One pooled connection more or less says nothing; one per task does.
+      await t.until(`the handles to be freed; there were ${before}, now ${handles()}`, () => handles() < before + Math.ceil(times / 3))
+      return
+    } catch (error) {
+      // Calls that a busy host let overlap leave some more connections in the pool, once. What leaks leaks again.
+      if (isSecond) throw error
+    }
+  }
 }
 
 /** The number of handles once it no longer falls. */

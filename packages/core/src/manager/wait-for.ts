@@ -1,4 +1,5 @@
 import { VMKitError } from '../errors.js'
+import { limitOf } from '../limit.js'
 import type { LogEntry, VMExit, VMStatus } from '../machine.js'
 import { abortable, after, pause } from './timer.js'
 import type { Endpoint, ExecOptions, WaitForOptions } from './vm-types.js'
@@ -18,6 +19,8 @@ const DEFAULT_INTERVAL_MS = 100
 const CONNECT_TIMEOUT_MS = 2_000
 const LOG_TAIL = 20
 const LOG_TAIL_TIMEOUT_MS = 500
+// When the machine has ended only the caller's own deadline presses.
+const LAST_WORDS_TIMEOUT_MS = 5_000
 // Port forwarders (docker-proxy, slirp) accept before the guest does, and hang up when it refuses them.
 const KEEPS_CONNECTION_MS = 50
 
@@ -29,17 +32,22 @@ export async function waitFor(vm: Waitable, condition: WaitForOptions, caller: A
   const onCallerAbort = (): void => controller.abort(caller.reason)
   caller.addEventListener('abort', onCallerAbort, { once: true })
   let timedOut = false
+  const heard: string[] = []
   const cancel = after(timeoutMs, () => {
     timedOut = true
     controller.abort()
   })
   try {
-    if ('log' in condition) await waitForLog(vm, condition.log, controller.signal)
+    if ('log' in condition) await waitForLog(vm, condition.log, heard, controller.signal)
     else await poll(vm, check(vm, condition), intervalMs, controller.signal)
   } catch (error) {
     if (!timedOut) throw VMKitError.from(error, info)
     const message = `${describe(condition)} did not happen within ${timeoutMs} ms`
-    throw new VMKitError('TIMEOUT', message, { ...info, cause: error, evidence: { logTail: await logTail(vm) } })
+    throw new VMKitError('TIMEOUT', message, {
+      ...info,
+      cause: error,
+      evidence: { logTail: heard.length > 0 ? heard : await logTail(vm, LOG_TAIL_TIMEOUT_MS) },
+    })
   } finally {
     cancel()
     caller.removeEventListener('abort', onCallerAbort)
@@ -61,7 +69,7 @@ async function poll(vm: Waitable, isMet: Check, intervalMs: number, signal: Abor
     const failure = await attempt(isMet, signal)
     if (failure === undefined) return
     const status = await vm.status({ signal })
-    if (isOver(status)) throw await endedError(vm, status)
+    if (isOver(status)) throw endedError(status, await logTail(vm, LAST_WORDS_TIMEOUT_MS, signal))
     if (failure.error !== undefined && !mayPass(failure.error, status)) throw failure.error
     await pause(intervalMs, signal)
   }
@@ -83,20 +91,24 @@ function mayPass(error: unknown, { state }: VMStatus): boolean {
   return error.retryable || ((error.code === 'NOT_FOUND' || error.code === 'INVALID_STATE') && state !== 'running')
 }
 
-async function waitForLog(vm: Waitable, pattern: string | RegExp, signal: AbortSignal): Promise<void> {
+/** `heard` gets the last lines that were read. */
+async function waitForLog(vm: Waitable, pattern: string | RegExp, heard: string[], signal: AbortSignal): Promise<void> {
   // A sticky or global pattern would remember where the last line matched.
   const matcher = typeof pattern === 'string' ? undefined : new RegExp(pattern.source, pattern.flags.replace(/[gy]/g, ''))
   const matches = (text: string): boolean => (matcher ? matcher.test(text) : text.includes(pattern as string))
-  for await (const entry of vm.logs({ follow: true, signal })) if (matches(entry.text)) return
-  throw await endedError(vm, await vm.status({ signal }))
+  for await (const { text } of vm.logs({ follow: true, signal })) {
+    heard.push(text)
+    if (heard.length > LOG_TAIL) heard.shift()
+    if (matches(text)) return
+  }
+  throw endedError(await vm.status({ signal }), heard)
 }
 
 function isOver(status: VMStatus): boolean {
   return status.state === 'stopped' || status.state === 'failed'
 }
 
-async function endedError(vm: Waitable, status: VMStatus): Promise<VMKitError> {
-  const lines = await logTail(vm)
+function endedError(status: VMStatus, lines: string[]): VMKitError {
   const why = status.exit ? `: ${describeExit(status.exit)}` : status.reason ? `: ${status.reason}` : ''
   const last = lines.at(-1)
   return new VMKitError(
@@ -109,12 +121,15 @@ async function endedError(vm: Waitable, status: VMStatus): Promise<VMKitError> {
 }
 
 /** The last lines, for errors: never itself a reason to fail. */
-async function logTail(vm: Waitable): Promise<string[]> {
+async function logTail(vm: Waitable, timeoutMs: number, signal?: AbortSignal): Promise<string[]> {
   const lines: string[] = []
+  const limit = limitOf(signal, timeoutMs)
   try {
-    for await (const entry of vm.logs({ tail: LOG_TAIL, signal: AbortSignal.timeout(LOG_TAIL_TIMEOUT_MS) })) lines.push(entry.text)
+    for await (const entry of vm.logs({ tail: LOG_TAIL, signal: limit.signal })) lines.push(entry.text)
   } catch {
     // no logs, or no backend: the error that asked says more
+  } finally {
+    limit[Symbol.dispose]()
   }
   return lines
 }

@@ -1,7 +1,6 @@
 /** The side that a machine comes to. Nothing of it is listed before it is whole. */
 import { randomBytes } from 'node:crypto'
 import { createReadStream, rmSync, statSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { type CallContext, invalidConfig, type MachineRef, type MigrationOffer, type MigrationTicket, VMKitError } from '@vmkit/core/driver'
 import { findFirmware } from '../boot/firmware.js'
@@ -22,6 +21,7 @@ import { record } from '../state/journal.js'
 import type { MachineFolder } from '../state/machine-folder.js'
 import { type MachineRecord, newIdentity } from '../state/store.js'
 import { fillVolume, placeVolumes, refuseTakenVolumes, volumeFile } from '../volumes.js'
+import { onFreePort } from './free-port.js'
 import type { Listening, Offer, Ticket } from './offer.js'
 import { setCapabilities, untilArrived } from './outgoing.js'
 import { credentialsObject } from './tls.js'
@@ -265,10 +265,10 @@ async function exportDisks(
   host: string | undefined,
   tls: string | undefined,
 ): Promise<Address> {
-  const at: Address = host === undefined ? { path: join(folder.path, SOCKETS.nbd) } : { host, port: await freePort(host) }
-  const addr =
-    'path' in at ? { type: 'unix', data: { path: SOCKETS.nbd } } : { type: 'inet', data: { host: at.host, port: String(at.port) } }
-  await qmp.execute('nbd-server-start', { addr, ...(tls ? { 'tls-creds': TLS_ID } : {}) })
+  const serve = (addr: object): Promise<unknown> => qmp.execute('nbd-server-start', { addr, ...(tls ? { 'tls-creds': TLS_ID } : {}) })
+  let at: Address = { path: join(folder.path, SOCKETS.nbd) }
+  if (host === undefined) await serve({ type: 'unix', data: { path: SOCKETS.nbd } })
+  else at = { host, port: await onFreePort(host, (port) => serve({ type: 'inet', data: { host, port: String(port) } })) }
   for (const id of disks) await qmp.execute('block-export-add', { type: 'nbd', id: `in-${id}`, 'node-name': id, name: id, writable: true })
   return at
 }
@@ -278,19 +278,6 @@ async function memoryPort(qmp: Qmp): Promise<string> {
   const port = sockets?.[0]?.port
   if (port === undefined) throw new VMKitError('BACKEND_ERROR', 'QEMU does not say where it listens', { driver: DRIVER })
   return port
-}
-
-/** QEMU does not tell which port its NBD server got, so one is looked for; who is faster makes the migration fail cleanly. */
-async function freePort(host: string): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen({ host, port: 0 }, resolve)
-  })
-  const bound = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (typeof bound !== 'object' || !bound) throw new VMKitError('BACKEND_ERROR', `No port at ${host}`, { driver: DRIVER })
-  return bound.port
 }
 
 function bracketed(host: string): string {

@@ -32,7 +32,7 @@ export interface Qmp {
 
 export interface QmpOptions {
   signal?: AbortSignal
-  /** How long to wait for the socket to appear, and for another client to leave. Default 5000. */
+  /** How long to wait for another client to leave, and for a QEMU that its host lets wait. Default 15,000. */
   connectTimeoutMs?: number
 }
 
@@ -44,7 +44,7 @@ interface Pending {
 
 // A reader of events that never reads must not fill the memory.
 const MOST_EVENTS_HELD = 10_000
-const CONNECT_TIMEOUT_MS = 5000
+const CONNECT_TIMEOUT_MS = 15_000
 
 /** Over a UNIX socket, or over a connection that is there already, such as an inherited socket pair. */
 export async function connectQmp(target: string | Duplex, options: QmpOptions = {}): Promise<Qmp> {

@@ -6,8 +6,8 @@ import { statusOf } from '../state/run.js'
 import type { Machine } from '../state/store.js'
 import { connectQmp, type Qmp } from './client.js'
 
-/** A QEMU that ends hangs up first: its end is seen this late. */
-const ENDS_MS = 1000
+/** A QEMU that ends hangs up first; a host that is busy comes to the rest of its end this late. */
+const ENDS_MS = 5000
 const LOOK_MS = 5
 
 /** One QMP conversation, under the machine's lock. @throws VMKitError `INVALID_STATE` when the machine ends meanwhile */

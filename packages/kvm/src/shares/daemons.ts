@@ -6,11 +6,11 @@ import { spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { limitOf, VMKitError } from '@vmkit/core/driver'
-import { type Identity, identify, isAlive, untilChange } from '@vmkit/core/state-folder'
+import { type Identity, identify, isAlive, signalProcess, untilChange } from '@vmkit/core/state-folder'
 import { abortReason, DRIVER } from '../errors.js'
 import type { MachineSpec, ShareSpec } from '../qemu/machine-spec.js'
 import type { MachineFolder } from '../state/machine-folder.js'
-import { processesWithArgument } from '../state/proc.js'
+import { isGroupAlive, processesWithArgument } from '../state/proc.js'
 import { logTail } from '../state/run.js'
 import { findVirtiofsd, virtiofsdArguments } from './virtiofsd.js'
 
@@ -18,6 +18,8 @@ const LISTENS_MS = 10_000
 const POLL_MS = 10
 /** A daemon ends with its QEMU, by itself; one that hangs does not. */
 const ENDS_MS = 2000
+/** One that is killed is gone at once, but on a host that does not come to it. */
+const KILLED_MS = 10_000
 
 type Served = ShareSpec & { socket: string }
 
@@ -86,27 +88,33 @@ function isListening(path: string): boolean {
 /** Resolves when none is left. Their QEMU must be gone, unless `now`. */
 export async function endDaemons(folder: MachineFolder, daemons: readonly Identity[] = [], now = false): Promise<void> {
   if (daemons.length === 0) return
-  const untilGone = async (ms: number): Promise<void> => {
-    using limit = limitOf(new AbortController().signal, ms)
-    await untilChange(folder.path, limit.signal, POLL_MS, () => (daemons.some(isAlive) ? undefined : true)).catch(() => {})
-  }
-  if (!now) await untilGone(ENDS_MS)
-  for (const daemon of daemons) killGroup(daemon)
-  await untilGone(ENDS_MS)
+  if (!now) await until(folder, ENDS_MS, () => !daemons.some(isAlive))
+  await kill(folder, daemons)
 }
 
-/** Of an app that died before it wrote down what it had started. */
-export function endUnknownDaemons(folder: MachineFolder, spec: Pick<MachineSpec, 'shares'>): void {
-  for (const { socket } of servedOf(spec)) {
-    for (const daemon of processesWithArgument(`--socket-path=${join(folder.path, socket)}`)) killGroup(daemon)
-  }
+/** Of an app that died before it wrote down what it had started. Resolves when none is left. */
+export async function endUnknownDaemons(folder: MachineFolder, spec: Pick<MachineSpec, 'shares'>): Promise<void> {
+  await kill(
+    folder,
+    servedOf(spec).flatMap(({ socket }) => processesWithArgument(`--socket-path=${join(folder.path, socket)}`)),
+  )
 }
 
-function killGroup(daemon: Identity): void {
-  if (!isAlive(daemon)) return
-  try {
-    process.kill(-daemon.pid, 'SIGKILL')
-  } catch {
-    // It has ended.
+/** With all that they forked, which may outlive them by a moment. */
+async function kill(folder: MachineFolder, daemons: readonly Identity[]): Promise<void> {
+  const left = daemons.filter(isAlive)
+  for (const daemon of left) {
+    try {
+      process.kill(-daemon.pid, 'SIGKILL')
+    } catch {
+      // It has ended, or is itself one that was forked.
+    }
+    signalProcess(daemon, 'SIGKILL')
   }
+  await until(folder, KILLED_MS, () => !left.some((daemon) => isAlive(daemon) || isGroupAlive(daemon.pid)))
+}
+
+async function until(folder: MachineFolder, ms: number, isSo: () => boolean): Promise<void> {
+  using limit = limitOf(undefined, ms)
+  await untilChange(folder.path, limit.signal, POLL_MS, () => (isSo() ? true : undefined)).catch(() => {})
 }

@@ -169,8 +169,8 @@ export async function restore(host: Host, { id }: Machine, tag: string, ctx: Cal
   })
 }
 
-/** A guest that was saved before it was up costs a restore as much. */
-const OPENS_MS = 2000
+/** QEMU tells at once of a guest that was up when it was saved, but on a busy host; one that was not may come up meanwhile. */
+const OPENS_MS = 10_000
 
 async function restoreMemory(host: Host, machine: Machine, saved: StoredSnapshot, spec: MachineSpec, signal: AbortSignal): Promise<void> {
   const memory = openMemory(saved)
